@@ -1,0 +1,47 @@
+"""Parts of a detector that come after the feature maps, and the tables from which a config picks them.
+
+A new part is a class in a file here and a line in a table; being in the table enrols it in the contract tests.
+"""
+
+from .coder import BoxCoder
+from .default_boxes import DefaultBoxGenerator
+from .heads import SSDHead, SSDLiteHead
+from .losses import MultiBoxLoss
+from .matcher import SSDMatcher
+from .postprocess import Postprocess
+from .preprocess import RESIZES, Preprocess
+from .suppression import nms_mask
+from .targets import assign_targets
+
+DEFAULT_BOXES = {
+    "scales": DefaultBoxGenerator.from_scales,
+    "sizes": DefaultBoxGenerator.from_sizes,
+    "shapes": DefaultBoxGenerator,
+}
+MATCHERS = {"ssd": SSDMatcher}
+CODERS = {"centre_size": BoxCoder}
+HEADS = {"ssd": SSDHead, "ssdlite": SSDLiteHead}
+LOSSES = {"multibox": MultiBoxLoss}
+PREPROCESSES = {"warp": Preprocess}
+POSTPROCESSES = {"nms": Postprocess}
+
+__all__ = [
+    "CODERS",
+    "DEFAULT_BOXES",
+    "HEADS",
+    "LOSSES",
+    "MATCHERS",
+    "POSTPROCESSES",
+    "PREPROCESSES",
+    "RESIZES",
+    "BoxCoder",
+    "DefaultBoxGenerator",
+    "MultiBoxLoss",
+    "Postprocess",
+    "Preprocess",
+    "SSDHead",
+    "SSDLiteHead",
+    "SSDMatcher",
+    "assign_targets",
+    "nms_mask",
+]

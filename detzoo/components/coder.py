@@ -1,0 +1,46 @@
+"""Boxes as offsets from default boxes, and back."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..ops import cxcywh_to_xyxy, xyxy_to_cxcywh
+
+
+class BoxCoder:
+    """Centre offsets in units of the default box and log sizes (SSD, equation 2; the weights are Caffe's 1 / variance).
+
+    Always in float32: half precision cannot hold a pixel of a large image next to its neighbour.
+
+    Args:
+        weights: factors of (dx, dy, dw, dh).
+        max_log_size: decoded log sizes are limited to this from above, so that a wild output cannot overflow `exp`; None
+            for no limit. The default allows a factor of 62.5, as torchvision does.
+    """
+
+    def __init__(
+        self,
+        weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0),
+        max_log_size: float | None = math.log(1000 / 16),
+    ) -> None:
+        self.weights = tuple(weights)
+        self.max_log_size = max_log_size
+
+    def encode(self, boxes: Tensor, default_boxes: Tensor) -> Tensor:
+        """Deltas [..., 4] that turn `default_boxes` into `boxes`, both [..., 4] xyxy."""
+        wanted, default = xyxy_to_cxcywh(boxes.float()), xyxy_to_cxcywh(default_boxes.float())
+        offsets = (wanted[..., :2] - default[..., :2]) / default[..., 2:]
+        sizes = (wanted[..., 2:] / default[..., 2:]).log()
+        return torch.cat((offsets, sizes), dim=-1) * boxes.new_tensor(self.weights, dtype=torch.float32)
+
+    def decode(self, deltas: Tensor, default_boxes: Tensor) -> Tensor:
+        """Boxes [..., 4] xyxy from deltas [..., 4] and the default boxes [..., 4] they refer to."""
+        default = xyxy_to_cxcywh(default_boxes.float())
+        deltas = deltas.float() / deltas.new_tensor(self.weights, dtype=torch.float32)
+        centres = default[..., :2] + deltas[..., :2] * default[..., 2:]
+        sizes = default[..., 2:] * deltas[..., 2:].clamp(max=self.max_log_size).exp()
+        return cxcywh_to_xyxy(torch.cat((centres, sizes), dim=-1))
+
+    def __repr__(self) -> str:
+        return f"BoxCoder(weights={self.weights}, max_log_size={self.max_log_size})"

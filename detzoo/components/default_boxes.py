@@ -1,0 +1,162 @@
+"""Default boxes: the shapes a detector looks for at every cell of every feature map."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..ops import cxcywh_to_xyxy
+
+Clip = Literal["none", "sizes", "centres_and_sizes"]
+Shape = tuple[float, float]
+
+
+class DefaultBoxGenerator(nn.Module):
+    """Tile default boxes over the feature maps (SSD, arXiv:1512.02325, section 2.2).
+
+    The constructor takes the box shapes themselves; `from_scales` and `from_sizes` are the two ways the literature writes
+    them. The order of the shapes is the order of a published head's channels, so it is part of the model.
+
+    Args:
+        shapes: per level, the (width, height) of each box of a cell, as fractions of the image's width and height.
+        steps: pixels of the network's input between neighbouring cells, per level; by default the image size over the grid.
+        clip: what is limited to the image while boxes are centre and size: `"sizes"` is torchvision's way,
+            `"centres_and_sizes"` that of amdegroot and those after it (it moves centres that a step of 32 puts outside
+            of 300 pixels), `"none"` is the Caffe original's.
+
+    Raises:
+        ValueError: if `steps` does not fit the levels, or a level has no shape or one that is not positive.
+    """
+
+    def __init__(
+        self, shapes: Sequence[Sequence[Shape]], *, steps: Sequence[float] | None = None, clip: Clip = "sizes"
+    ) -> None:
+        super().__init__()
+        if steps is not None and len(steps) != len(shapes):
+            raise ValueError(f"default boxes on {len(shapes)} levels need as many steps, got {len(steps)}: {list(steps)}")
+        for level, level_shapes in enumerate(shapes):
+            if not level_shapes or min(map(min, level_shapes)) <= 0:
+                raise ValueError(f"default boxes, level {level}: expected positive (width, height) pairs, got {level_shapes}")
+        if clip not in (known := ("none", "sizes", "centres_and_sizes")):
+            raise ValueError(f"default boxes: clip must be one of {known}, got {clip!r}")
+        self.steps = None if steps is None else tuple(steps)
+        self.clip = clip
+        self.shapes = tuple(tuple((float(w), float(h)) for w, h in level_shapes) for level_shapes in shapes)
+
+    @classmethod
+    def from_scales(
+        cls,
+        scales: Sequence[float],
+        aspect_ratios: Sequence[Sequence[float]],
+        *,
+        steps: Sequence[float] | None = None,
+        clip: Clip = "sizes",
+    ) -> "DefaultBoxGenerator":
+        """Level k holds squares of side s_k and sqrt(s_k s_{k+1}), and for each ratio a wide and a tall box of area s_k^2.
+
+        Args:
+            scales: box side as a fraction of the image; one more entry than there are levels.
+            aspect_ratios: per level, the ratios beyond the squares.
+            steps: see the class.
+            clip: see the class.
+        """
+        if len(scales) != len(aspect_ratios) + 1:
+            raise ValueError(
+                f"default boxes on {len(aspect_ratios)} levels (aspect_ratios) need {len(aspect_ratios) + 1} scales, "
+                f"one more than levels, got {len(scales)}: {list(scales)}"
+            )
+        shapes = [
+            _cell_shapes((low, low), (high, high), ratios)
+            for low, high, ratios in zip(scales, scales[1:], aspect_ratios, strict=False)
+        ]
+        return cls(shapes, steps=steps, clip=clip)
+
+    @classmethod
+    def from_sizes(
+        cls,
+        min_sizes: Sequence[float],
+        max_sizes: Sequence[float],
+        aspect_ratios: Sequence[Sequence[float]],
+        *,
+        image_size: tuple[int, int],
+        steps: Sequence[float] | None = None,
+        clip: Clip = "none",
+    ) -> "DefaultBoxGenerator":
+        """The Caffe way: squares of `min_sizes[k]` and sqrt(min_sizes[k] max_sizes[k]) pixels, then the ratios.
+
+        Args:
+            min_sizes: per level, side of the small square, in pixels of the network's input.
+            max_sizes: per level, its partner in the geometric mean.
+            aspect_ratios: per level, the ratios beyond the squares.
+            image_size: height and width of the network's input.
+            steps: see the class.
+            clip: see the class.
+        """
+        if not len(min_sizes) == len(max_sizes) == len(aspect_ratios):
+            raise ValueError(
+                f"default boxes need as many min_sizes as max_sizes and aspect_ratios (one a level), "
+                f"got {len(min_sizes)}, {len(max_sizes)} and {len(aspect_ratios)}"
+            )
+        height, width = image_size
+        shapes = [
+            _cell_shapes((low / width, low / height), (high / width, high / height), ratios)
+            for low, high, ratios in zip(min_sizes, max_sizes, aspect_ratios, strict=True)
+        ]
+        return cls(shapes, steps=steps, clip=clip)
+
+    @property
+    def num_levels(self) -> int:
+        return len(self.shapes)
+
+    @property
+    def boxes_per_cell(self) -> list[int]:
+        """How many boxes each cell of each level has."""
+        return [len(level_shapes) for level_shapes in self.shapes]
+
+    def forward(
+        self, grid_sizes: Sequence[tuple[int, int]], image_size: tuple[int, int], device: torch.device | str = "cpu"
+    ) -> Tensor:
+        """All boxes of one image, [A, 4] xyxy pixels: level by level, row by row, cell by cell.
+
+        Args:
+            grid_sizes: (rows, columns) of each feature map.
+            image_size: height and width of the network's input in pixels.
+            device: where the boxes are needed.
+        """
+        if len(grid_sizes) != self.num_levels:
+            raise ValueError(f"got {len(grid_sizes)} feature maps for default boxes of {self.num_levels} levels")
+        levels = [self._level(k, tuple(grid), image_size, device) for k, grid in enumerate(grid_sizes)]
+        boxes = torch.cat(levels)
+        if self.clip == "centres_and_sizes":
+            boxes = boxes.clamp(0, 1)
+        height, width = image_size
+        return cxcywh_to_xyxy(boxes) * torch.tensor((width, height, width, height), device=device)
+
+    def _level(self, k: int, grid: tuple[int, int], image_size: tuple[int, int], device: torch.device | str) -> Tensor:
+        """One level as centre and size in fractions of the image, [rows * columns * K, 4]."""
+        rows, columns = grid
+        cells = grid if self.steps is None else [side / self.steps[k] for side in image_size]  # cells per image side
+        y = (torch.arange(rows, device=device) + 0.5) / cells[0]
+        x = (torch.arange(columns, device=device) + 0.5) / cells[1]
+        centres = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)  # [rows, columns, (x, y)]
+        shapes = torch.tensor(self.shapes[k], device=device)  # [K, (w, h)]
+        if self.clip == "sizes":
+            shapes = shapes.clamp(max=1)
+        count = len(shapes)
+        return torch.cat(
+            (centres[:, :, None].expand(-1, -1, count, -1), shapes.expand(rows, columns, -1, -1)), dim=-1
+        ).reshape(-1, 4)
+
+    def extra_repr(self) -> str:
+        return f"boxes_per_cell={self.boxes_per_cell}, steps={self.steps}, clip={self.clip!r}"
+
+
+def _cell_shapes(low: Shape, high: Shape, ratios: Sequence[float]) -> list[Shape]:
+    """The two squares and, for each ratio, the wide and the tall box, in the order of the paper's released models."""
+    width, height = low
+    shapes = [low, (math.sqrt(width * high[0]), math.sqrt(height * high[1]))]
+    for root in map(math.sqrt, ratios):
+        shapes += [(width * root, height / root), (width / root, height * root)]
+    return shapes

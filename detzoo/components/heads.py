@@ -1,0 +1,69 @@
+"""Heads: feature maps in, class logits and box deltas out, in the order of the default boxes."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import batch_norm, depthwise, normal_init, xavier_init
+
+Predictor = Callable[[int, int], nn.Module]
+
+
+class DenseHead(nn.Module):
+    """One classifier and one box regressor per level; subclasses choose what these are.
+
+    Output channels are (box of the cell, class or coordinate), the latter fastest, as in torchvision and Caffe.
+
+    Args:
+        predictor: builds a module from its numbers of input and output channels.
+        channels: channels of each feature map.
+        boxes_per_cell: default boxes per cell of each level.
+        num_classes: classes with background.
+    """
+
+    def __init__(
+        self, predictor: Predictor, channels: Sequence[int], boxes_per_cell: Sequence[int], num_classes: int
+    ) -> None:
+        super().__init__()
+        if len(channels) != len(boxes_per_cell):
+            raise ValueError(f"a head on {len(channels)} feature maps got boxes_per_cell for {len(boxes_per_cell)} levels")
+        levels = list(zip(channels, boxes_per_cell, strict=True))
+        self.num_classes = num_classes
+        self.classification = nn.ModuleList(predictor(inputs, count * num_classes) for inputs, count in levels)
+        self.regression = nn.ModuleList(predictor(inputs, count * 4) for inputs, count in levels)
+
+    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits [B, A, C] and deltas [B, A, 4] from one [B, C_k, H_k, W_k] map per level."""
+        logits = [_rows(predict(x), self.num_classes) for predict, x in zip(self.classification, maps, strict=True)]
+        deltas = [_rows(predict(x), 4) for predict, x in zip(self.regression, maps, strict=True)]
+        return torch.cat(logits, dim=1), torch.cat(deltas, dim=1)
+
+
+class SSDHead(DenseHead):
+    """A 3x3 convolution per level (SSD, section 2.1)."""
+
+    def __init__(self, channels: Sequence[int], boxes_per_cell: Sequence[int], num_classes: int) -> None:
+        super().__init__(_convolution, channels, boxes_per_cell, num_classes)
+        xavier_init(self)
+
+
+class SSDLiteHead(DenseHead):
+    """A depthwise 3x3 and a 1x1 convolution per level (MobileNetV2, arXiv:1801.04381, section 6.2)."""
+
+    def __init__(self, channels: Sequence[int], boxes_per_cell: Sequence[int], num_classes: int) -> None:
+        super().__init__(_separable_convolution, channels, boxes_per_cell, num_classes)
+        normal_init(self)
+
+
+def _convolution(inputs: int, outputs: int) -> nn.Module:
+    return nn.Conv2d(inputs, outputs, kernel_size=3, padding=1)
+
+
+def _separable_convolution(inputs: int, outputs: int) -> nn.Module:
+    return nn.Sequential(depthwise(inputs, norm=batch_norm()), nn.Conv2d(inputs, outputs, kernel_size=1))
+
+
+def _rows(x: Tensor, width: int) -> Tensor:
+    """[B, K * width, H, W] to [B, H * W * K, width]."""
+    return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, width)

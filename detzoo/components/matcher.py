@@ -1,0 +1,47 @@
+"""Which default box is responsible for which object."""
+
+import torch
+from torch import Tensor, nn
+
+from ..ops import pairwise_iou
+
+
+class SSDMatcher(nn.Module):
+    """Every object gets its best default box, and every default box the object it overlaps enough (SSD, section 2.2).
+
+    Where one default box is the best of several objects, the last of them gets it, as in torchvision.
+
+    Args:
+        iou_threshold: overlap from which a default box counts as a match.
+    """
+
+    def __init__(self, iou_threshold: float = 0.5) -> None:
+        super().__init__()
+        if not 0 <= iou_threshold <= 1:
+            raise ValueError(f"SSDMatcher: iou_threshold must lie in [0, 1], got {iou_threshold}")
+        self.iou_threshold = iou_threshold
+
+    @torch.no_grad()
+    def forward(self, default_boxes: Tensor, boxes: Tensor, mask: Tensor) -> Tensor:
+        """The object of each default box, -1 for background.
+
+        Args:
+            default_boxes: [A, 4] xyxy.
+            boxes: [B, N, 4] xyxy, padded.
+            mask: [B, N], true where there is an object.
+
+        Returns:
+            [B, A] int64, indices into N.
+        """
+        iou = pairwise_iou(boxes, default_boxes).masked_fill(~mask[..., None], -1)  # [B, N, A]
+        overlap, match = iou.max(dim=1)  # [B, A]
+        match = match.masked_fill(overlap < self.iou_threshold, -1)
+
+        best = iou.argmax(dim=2)  # [B, N]
+        forced = torch.where(mask, torch.arange(mask.shape[1], device=mask.device), -1)
+        # amax, not plain assignment: with two objects on one box the winner must not depend on the device
+        forced = torch.full_like(match, -1).scatter_reduce(1, best, forced, "amax")
+        return torch.where(forced >= 0, forced, match)
+
+    def extra_repr(self) -> str:
+        return f"iou_threshold={self.iou_threshold}"

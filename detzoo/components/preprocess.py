@@ -1,0 +1,166 @@
+"""From images of any size to the network's input, and boxes there and back."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps
+from torch import Tensor, nn
+
+from ..lookup import suggest
+from ..ops import scale_boxes
+from ..structures import Detection, PaddedTargets, Target, pad_targets
+
+Size = tuple[int, int]
+Images = Sequence[Tensor] | Tensor
+
+
+def _bilinear(batch: Tensor, size: Size) -> Tensor:
+    return F.interpolate(batch, size, mode="bilinear", align_corners=False)
+
+
+def _bilinear_antialias(batch: Tensor, size: Size) -> Tensor:
+    return F.interpolate(batch, size, mode="bilinear", align_corners=False, antialias=True)
+
+
+# How an image is brought to the network's size belongs to the weights: a network trained on one sees noise in another.
+RESIZES: dict[str, Callable[[Tensor, Size], Tensor]] = {
+    "bilinear": _bilinear,  # torchvision's detection models
+    "bilinear_antialias": _bilinear_antialias,  # Pillow's filter, used by the loader of this project
+}
+
+
+class Preprocess(nn.Module):
+    """Warp to a fixed size and normalise; boxes follow their image, and detections go back to its own pixels.
+
+    Args:
+        size: height and width of the network's input.
+        mean: per channel, for RGB in [0, 1].
+        std: per channel, for RGB in [0, 1].
+        resize: a name in `RESIZES`.
+
+    Raises:
+        ValueError: for an unknown `resize`.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
+        std: tuple[float, float, float] = (0.229, 0.224, 0.225),
+        resize: str = "bilinear",
+    ) -> None:
+        super().__init__()
+        if resize not in RESIZES:
+            raise ValueError(f"preprocess.resize: unknown way to resize {resize!r}: {suggest(resize, RESIZES)}")
+        self.size = tuple(size)
+        self.resize = resize
+        # not in the state dict: these numbers are configuration, not weights
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+
+    def forward(self, images: Images) -> Tensor:
+        """Images, [3, H, W] each or [B, 3, H, W], to the network's input [B, 3, S, S].
+
+        Raises:
+            ValueError: for no image at all, or one that is not RGB.
+        """
+        check_images(images)
+        if isinstance(images, Tensor):
+            batch = self._fit(images)
+        else:
+            batch = torch.cat([self._fit(image[None]) for image in images])
+        return (batch - self.mean) / self.std
+
+    def fit_targets(self, targets: Sequence[Target] | PaddedTargets, images: Images) -> PaddedTargets:
+        """Ground truth in pixels of `images` to padded ground truth in pixels of the network's input."""
+        if isinstance(targets, PaddedTargets):
+            sizes = set(image_sizes(images))
+            if sizes != {self.size}:
+                raise ValueError(f"padded targets go with images at the network's size {self.size}, got {sorted(sizes)}")
+            return targets.to(self.mean.device)
+        sizes = image_sizes(images)
+        fitted = [
+            Target(boxes=scale_boxes(target["boxes"].float(), size, self.size), labels=target["labels"])
+            for target, size in zip(targets, sizes, strict=True)
+        ]
+        return pad_targets(fitted).to(self.mean.device)
+
+    def undo(self, detections: Sequence[Detection], images: Images) -> list[Detection]:
+        """Detections in pixels of the network's input to pixels of each image."""
+        return [
+            {**detection, "boxes": scale_boxes(detection["boxes"], self.size, size)}
+            for detection, size in zip(detections, image_sizes(images), strict=True)
+        ]
+
+    def _fit(self, batch: Tensor) -> Tensor:
+        """[B, 3, H, W] of bytes or floats to floats in [0, 1] at the network's size."""
+        batch = batch.to(self.mean.device)
+        batch = batch.float() / 255 if batch.dtype == torch.uint8 else batch.to(self.mean.dtype)
+        return batch if batch.shape[-2:] == self.size else RESIZES[self.resize](batch, self.size)
+
+    def extra_repr(self) -> str:
+        mean, std = ([round(value, 5) for value in buffer.flatten().tolist()] for buffer in (self.mean, self.std))
+        return f"size={self.size}, mean={mean}, std={std}, resize={self.resize!r}"
+
+
+def image_sizes(images: Images) -> list[Size]:
+    """Height and width of each image."""
+    return [tuple(image.shape[-2:]) for image in images]
+
+
+def check_images(images: Images) -> None:
+    """Raise a ValueError that names the first image which is not RGB, uint8 or float."""
+    if len(images) == 0:
+        raise ValueError("got no images: expected a list of [3, H, W] tensors or a [B, 3, H, W] batch")
+    for index, image in enumerate(images):
+        if image.ndim != 3 or image.shape[0] != 3:
+            raise ValueError(f"image {index} has shape {tuple(image.shape)}: expected RGB, [3, height, width]")
+        if image.dtype != torch.uint8 and not image.is_floating_point():
+            raise ValueError(f"image {index} is {image.dtype}: expected uint8, or floats in [0, 1]")
+
+
+def check_targets(targets: Sequence[Target], images: Images, num_classes: int) -> None:
+    """Raise a ValueError that names every box without area and every label out of range, by image and box number."""
+    if len(targets) != len(images):
+        raise ValueError(f"got {len(images)} images and {len(targets)} targets: expected one target for each image")
+    problems = []
+    for index, target in enumerate(targets):
+        boxes, labels = target["boxes"].reshape(-1, 4), target["labels"]
+        if len(boxes) != len(labels):
+            problems.append(f"image {index} has {len(boxes)} boxes and {len(labels)} labels")
+            continue
+        flat = ~((boxes[:, 2:] > boxes[:, :2]).all(dim=1) & boxes.isfinite().all(dim=1))
+        foreign = (labels < 1) | (labels >= num_classes)
+        problems += [f"image {index}, box {k}: {boxes[k].tolist()} is no xyxy box with an area" for k in _where(flat)]
+        problems += [
+            f"image {index}, box {k}: label {int(labels[k])} is not in 1..{num_classes - 1}" for k in _where(foreign)
+        ]
+    if problems:
+        raise ValueError("\n  - ".join(["bad targets; drop or mend them before training:", *problems]))
+
+
+def _where(mask: Tensor) -> list[int]:
+    return mask.nonzero().flatten().tolist()
+
+
+class ToRGB:
+    """Any image as a [3, H, W] RGB tensor: a Pillow image (turned as its EXIF says), an array [H, W] or [H, W, 3], a tensor.
+
+    Pillow images and byte arrays stay bytes; floats stay floats and are taken to lie in [0, 1].
+    """
+
+    def __call__(self, image: Image.Image | np.ndarray | Tensor) -> Tensor:
+        if isinstance(image, Image.Image):
+            image = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+        if isinstance(image, np.ndarray):
+            image = torch.from_numpy(np.ascontiguousarray(image))
+            image = image.movedim(-1, 0) if image.ndim == 3 else image
+        if image.ndim == 2 or (image.ndim == 3 and image.shape[0] == 1):
+            image = image.expand(3, *image.shape[-2:])
+        check_images([image])
+        return image
+
+    def __repr__(self) -> str:
+        return "ToRGB()"

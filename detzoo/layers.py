@@ -1,0 +1,63 @@
+"""Blocks that trunks and heads both use, and the two ways of the literature to initialise them."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.ops import Conv2dNormActivation
+
+NormLayer = Callable[[int], nn.Module]
+
+
+class L2Norm(nn.Module):
+    """Scale each pixel's channel vector to unit length times a learned factor per channel (ParseNet, arXiv:1506.04579).
+
+    SSD applies it to conv4_3, whose activations are larger than those of the other maps, with an initial factor of 20
+    (arXiv:1512.02325, section 3.1).
+    """
+
+    def __init__(self, channels: int, scale: float = 20.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((channels,), scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight[:, None, None] * F.normalize(x, dim=1)
+
+
+def batch_norm(eps: float = 1e-3, momentum: float = 0.03) -> NormLayer:
+    """BatchNorm2d with the constants of the SSDlite models (TensorFlow's, kept by torchvision)."""
+    return partial(nn.BatchNorm2d, eps=eps, momentum=momentum)
+
+
+def depthwise(channels: int, *, stride: int = 1, norm: NormLayer) -> nn.Module:
+    """3x3 depthwise convolution, norm, ReLU6: the spatial half of a separable convolution (MobileNet, section 3.1)."""
+    return Conv2dNormActivation(
+        channels, channels, kernel_size=3, stride=stride, groups=channels, norm_layer=norm, activation_layer=nn.ReLU6
+    )
+
+
+def pointwise(inputs: int, outputs: int, *, norm: NormLayer) -> nn.Module:
+    """1x1 convolution, norm, ReLU6: the channel half of a separable convolution."""
+    return Conv2dNormActivation(inputs, outputs, kernel_size=1, norm_layer=norm, activation_layer=nn.ReLU6)
+
+
+def xavier_init(module: nn.Module) -> None:
+    """Xavier-uniform weights and zero biases for every convolution inside: the SSD paper's choice (section 3)."""
+    for layer in _convolutions(module):
+        nn.init.xavier_uniform_(layer.weight)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+def normal_init(module: nn.Module, std: float = 0.03) -> None:
+    """Normal weights and zero biases for every convolution inside: SSDlite's choice (TensorFlow's model files)."""
+    for layer in _convolutions(module):
+        nn.init.normal_(layer.weight, std=std)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+def _convolutions(module: nn.Module) -> list[nn.Conv2d]:
+    return [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]

@@ -1,0 +1,79 @@
+"""The zoo: every model by name, with its numbers and its published weights."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..lookup import lookup
+from .build import build_ssd
+from .config import SSDConfig
+from .entry import WeightsLike
+from .ssd import SSD
+from .ssd_vgg import SSD300_VGG16, SSD512_VGG16, SSD300_VGG16_Weights, ssd300_vgg16, ssd512_vgg16
+from .ssdlite import SSDLITE320_MOBILENET_V3_LARGE, SSDLite320_MobileNet_V3_Large_Weights, ssdlite320_mobilenet_v3_large
+from .weights import WeightsEnum
+
+
+class Entry(NamedTuple):
+    """One row of the zoo: the entry point, the preset it builds, the enum of published weights (None where there are none)."""
+
+    build: Callable[..., SSD]
+    config: SSDConfig
+    weights: type[WeightsEnum] | None
+
+
+MODELS: dict[str, Entry] = {
+    "ssd300_vgg16": Entry(ssd300_vgg16, SSD300_VGG16, SSD300_VGG16_Weights),
+    "ssd512_vgg16": Entry(ssd512_vgg16, SSD512_VGG16, None),
+    "ssdlite320_mobilenet_v3_large": Entry(
+        ssdlite320_mobilenet_v3_large, SSDLITE320_MOBILENET_V3_LARGE, SSDLite320_MobileNet_V3_Large_Weights
+    ),
+}
+
+
+def list_models() -> list[str]:
+    """Names that `get_model` knows."""
+    return sorted(MODELS)
+
+
+def get_model(
+    name: str,
+    *,
+    pretrained: bool = False,
+    weights: WeightsLike = None,
+    weights_backbone: Any = None,
+    num_classes: int | None = None,
+    trainable_layers: int | None = None,
+    progress: bool = True,
+) -> SSD:
+    """The model called `name`; the other arguments are those of its entry point, such as `ssd300_vgg16`.
+
+    Raises:
+        ValueError: for an unknown name, with the nearest known one.
+    """
+    return lookup(MODELS, name, "model").build(
+        pretrained=pretrained,
+        weights=weights,
+        weights_backbone=weights_backbone,
+        num_classes=num_classes,
+        trainable_layers=trainable_layers,
+        progress=progress,
+    )
+
+
+__all__ = [
+    "MODELS",
+    "SSD",
+    "SSD300_VGG16",
+    "SSD300_VGG16_Weights",
+    "SSD512_VGG16",
+    "SSDLITE320_MOBILENET_V3_LARGE",
+    "SSDConfig",
+    "SSDLite320_MobileNet_V3_Large_Weights",
+    "WeightsEnum",
+    "build_ssd",
+    "get_model",
+    "list_models",
+    "ssd300_vgg16",
+    "ssd512_vgg16",
+    "ssdlite320_mobilenet_v3_large",
+]

@@ -1,0 +1,114 @@
+"""The detector itself."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..backbones import Backbone
+from ..categories import Categories
+from ..components import BoxCoder, DefaultBoxGenerator, Postprocess, Preprocess, assign_targets
+from ..components.preprocess import Images, check_targets
+from ..structures import Detection, PaddedTargets, Predictions, Target
+
+
+class SSD(nn.Module):
+    """Single Shot MultiBox Detector (Liu et al., arXiv:1512.02325): parts in, detections out.
+
+    Images are RGB, uint8 or float in [0, 1]: a list of [3, H, W] of any sizes, or a batch [B, 3, H, W]. Targets are
+    torchvision's: per image a dict of `boxes` [N, 4], xyxy pixels of that image, and `labels` [N] from 1 on.
+
+    `losses`, `detect` and `predict` work in any mode; dropout and batch statistics follow `train()` and `eval()` as ever.
+
+    Args:
+        backbone: images to feature maps; states `channels`.
+        default_boxes: grid sizes to boxes; states `boxes_per_cell`.
+        head: feature maps to logits and deltas.
+        matcher: which default box answers for which object.
+        coder: boxes to deltas and back.
+        loss: what is minimised.
+        preprocess: images to the network's input, boxes there and back.
+        postprocess: logits and boxes to detections.
+        categories: names behind the labels, for whoever prints or draws them.
+
+    Raises:
+        ValueError: if backbone and default boxes have different numbers of levels.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        default_boxes: DefaultBoxGenerator,
+        head: nn.Module,
+        matcher: nn.Module,
+        coder: BoxCoder,
+        loss: nn.Module,
+        preprocess: Preprocess,
+        postprocess: Postprocess,
+        categories: Categories | None = None,
+    ) -> None:
+        super().__init__()
+        if problem := level_problem(backbone, default_boxes):
+            raise ValueError(problem)
+        self.backbone = backbone
+        self.default_boxes = default_boxes
+        self.head = head
+        self.matcher = matcher
+        self.coder = coder
+        self.loss = loss
+        self.preprocess = preprocess
+        self.postprocess = postprocess
+        self.categories = categories
+
+    def forward(
+        self, images: Images, targets: Sequence[Target] | PaddedTargets | None = None
+    ) -> dict[str, Tensor] | list[Detection]:
+        """Losses while training, detections otherwise (torchvision's contract); `losses` and `detect` choose themselves."""
+        if not self.training:
+            return self.detect(images)
+        if targets is None:
+            raise ValueError("a detector in training mode needs targets: pass them, or call eval() or detect(images)")
+        return self.losses(images, targets)
+
+    def losses(self, images: Images, targets: Sequence[Target] | PaddedTargets) -> dict[str, Tensor]:
+        """Named scalars to sum and minimise.
+
+        Padded targets, as the loader makes them, go with a batch at the network's size and were checked by the reader.
+
+        Raises:
+            ValueError: naming image and box, for a box without area or a label out of range.
+        """
+        if not isinstance(targets, PaddedTargets):
+            check_targets(targets, images, self.head.num_classes)
+        targets = self.preprocess.fit_targets(targets, images)
+        logits, deltas, default_boxes = self.predict(self.preprocess(images))
+        labels, target_deltas = assign_targets(targets, default_boxes, self.matcher, self.coder)
+        return self.loss(logits, deltas, labels, target_deltas, default_boxes)
+
+    @torch.no_grad()
+    def detect(self, images: Images) -> list[Detection]:
+        """What is in each image, best first; boxes in pixels of that image."""
+        batch = self.preprocess(images)
+        logits, deltas, default_boxes = self.predict(batch)
+        boxes = self.coder.decode(deltas, default_boxes)
+        detections = self.postprocess(logits, boxes, tuple(batch.shape[-2:]))
+        return self.preprocess.undo(detections, images)
+
+    def predict(self, batch: Tensor) -> Predictions:
+        """Tensors to tensors, the part one exports: [B, 3, S, S], normalised, to logits, deltas and default boxes."""
+        maps = self.backbone(batch)  # one [B, C_k, H_k, W_k] per level
+        logits, deltas = self.head(maps)  # [B, A, C], [B, A, 4]
+        grids = [tuple(x.shape[-2:]) for x in maps]
+        return Predictions(logits, deltas, self.default_boxes(grids, tuple(batch.shape[-2:]), batch.device))
+
+
+def level_problem(backbone: Backbone, default_boxes: DefaultBoxGenerator) -> str | None:
+    """Why these two cannot go together, or None."""
+    levels = len(backbone.channels)
+    if levels == default_boxes.num_levels:
+        return None
+    return (
+        f"the backbone gives {levels} feature maps (channels {backbone.channels}) but default_boxes are for "
+        f"{default_boxes.num_levels} levels: give aspect_ratios for {levels} levels, and {levels + 1} scales or {levels} sizes"
+    )

@@ -1,0 +1,84 @@
+"""SSDlite: depthwise heads on mobile trunks. Numbers, weights, entry points."""
+
+from dataclasses import replace
+from typing import Any
+
+from ..categories import COCO_91
+from .config import SSDConfig
+from .entry import WeightsLike, make_model
+from .ssd import SSD
+from .weights import Weights, WeightsEnum
+
+SSDLITE320_MOBILENET_V3_LARGE = SSDConfig(
+    backbone={"name": "mobilenet_v3_large", "reduced_tail": True},
+    default_boxes={
+        "name": "scales",
+        "scales": (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0),  # linear from 0.2 to 0.95 (SSD, equation 4)
+        "aspect_ratios": ((2, 3),) * 6,
+        "steps": None,
+        "clip": "sizes",
+    },
+    size=(320, 320),
+    num_classes=91,
+    head={"name": "ssdlite"},
+    matcher={"name": "ssd", "iou_threshold": 0.5},
+    coder={"name": "centre_size"},
+    loss={"name": "multibox", "negatives_per_positive": 3.0, "minimum_negatives": 0},
+    preprocess={"name": "warp", "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "resize": "bilinear"},
+    postprocess={"name": "nms", "score_threshold": 0.001, "iou_threshold": 0.55, "top_k": 300, "detections_per_image": 300},
+)
+
+
+class SSDLite320_MobileNet_V3_Large_Weights(WeightsEnum):
+    """Published weights of `ssdlite320_mobilenet_v3_large`."""
+
+    COCO_V1 = Weights(
+        url="https://download.pytorch.org/models/ssdlite320_mobilenet_v3_large_coco-a79551df.pth",
+        sha256="a79551df",
+        categories=COCO_91,
+        meta={
+            "origin": "torchvision",
+            "licence": "BSD-3-Clause",
+            "recipe": "https://github.com/pytorch/vision/tree/main/references/detection#ssdlite320-mobilenetv3-large",
+            "metrics": {"COCO-val2017": {"AP": 21.3}},
+            "num_params": 3_440_060,
+            "file_size": 13.418,  # MB
+        },
+    )
+    DEFAULT = COCO_V1
+
+
+def ssdlite320_mobilenet_v3_large(
+    *,
+    pretrained: bool = False,
+    weights: WeightsLike = None,
+    weights_backbone: Any = None,
+    num_classes: int | None = None,
+    trainable_layers: int | None = None,
+    progress: bool = True,
+) -> SSD:
+    """SSDlite320 with MobileNetV3-Large (arXiv:1905.02244, section 6.3): 3234 default boxes, 3.4 M parameters.
+
+    Args:
+        pretrained: the same as `weights="DEFAULT"`: torchvision's COCO weights, 21.3 AP.
+        weights: a member of `SSDLite320_MobileNet_V3_Large_Weights`, its name, or the path of a checkpoint.
+        weights_backbone: ImageNet weights for the trunk: torchvision's "IMAGENET1K_V1" or "..._V2", or the path of a file.
+            They belong to the full tail, which replaces the reduced one then.
+        num_classes: classes with background. Another number than that of the weights keeps all but the class head.
+        trainable_layers: stages of the trunk that are trained, of 6; all by default.
+        progress: show a bar while downloading.
+    """
+    config = SSDLITE320_MOBILENET_V3_LARGE
+    if weights_backbone is not None:
+        config = replace(config, backbone={**config.backbone, "reduced_tail": False})
+    return make_model(
+        config,
+        SSDLite320_MobileNet_V3_Large_Weights,
+        pretrained=pretrained,
+        weights=weights,
+        weights_backbone=weights_backbone,
+        num_classes=num_classes,
+        trainable_layers=trainable_layers,
+        finetuned_layers=None,
+        progress=progress,
+    )

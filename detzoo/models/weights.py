@@ -1,0 +1,174 @@
+"""Published weights: where they are, what they are, and how they get into a model."""
+
+import logging
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from ..backbones import Backbone
+from ..categories import Categories
+from ..components.preprocess import ToRGB
+from ..hub import fetch
+from ..importers import torchvision as from_torchvision
+from ..lookup import suggest
+
+logger = logging.getLogger("detzoo")
+
+StateDict = dict[str, Tensor]
+CLASS_HEAD = "head.classification."
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A published file.
+
+    Attributes:
+        url: where it is.
+        sha256: its hash, or as many of the first digits as the publisher states.
+        categories: what its labels mean.
+        meta: metrics, recipe, origin, size and licence, as the publisher states them.
+    """
+
+    url: str
+    sha256: str
+    categories: Categories
+    meta: Mapping[str, Any]
+
+
+class WeightsEnum(Enum):
+    """Weights of one model; members are `Weights`, and `DEFAULT` is the best of them."""
+
+    @property
+    def url(self) -> str:
+        return self.value.url
+
+    @property
+    def categories(self) -> Categories:
+        return self.value.categories
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What the publisher states, with `categories` as torchvision lists them: background first."""
+        return {"categories": ["__background__", *self.categories.names], **self.value.meta}
+
+    def transforms(self) -> ToRGB:
+        """What makes any image (Pillow, NumPy, tensor) an input of the model; resizing is the model's own business."""
+        return ToRGB()
+
+    def get_state_dict(self, *, progress: bool = True) -> StateDict:
+        """Fetch the file (once), check its hash and read it, under detzoo's names.
+
+        Raises:
+            DownloadError: with the URL and the place where a file fetched by hand may be put.
+        """
+        return read_state_dict(fetch(self.url, self.value.sha256, progress=progress))
+
+    @classmethod
+    def find(cls, name: str) -> "WeightsEnum":
+        """The member called `name`; torchvision's "Enum.MEMBER" spelling is understood."""
+        member = name.rpartition(".")[2]
+        if member not in cls.__members__:
+            raise ValueError(f"unknown weights {name!r}: {suggest(member, cls.__members__)}, or the path of a file")
+        return cls[member]
+
+
+def read_file(path: str | Path) -> Any:
+    """The content of a PyTorch file, without running anything from it.
+
+    Raises:
+        FileNotFoundError: if it is not there.
+        ValueError: if it is no PyTorch file, or holds more than plain data and tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights file at {path}")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, BadZipFile, UnicodeDecodeError) as error:
+        reason = str(error).split("\n")[0]
+        raise ValueError(f"{path} cannot be read as a file of tensors ({reason}): is it complete, and a checkpoint?") from error
+
+
+def read_state_dict(path: str | Path) -> StateDict:
+    """Weights of a detector under detzoo's names, from a detzoo checkpoint or torchvision's file."""
+    content = read_file(path)
+    state = content.get("model", content) if isinstance(content, dict) else content
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path} holds no state dict: expected names and tensors, or a detzoo checkpoint")
+    try:
+        return from_torchvision.convert_detector(state) if from_torchvision.is_detector(state) else dict(state)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def num_classes_of(state: StateDict, boxes_per_cell: int) -> int:
+    """How many classes a detector's weights tell apart, given the boxes per cell of its first level."""
+    biases = [tensor for key, tensor in state.items() if key.startswith(f"{CLASS_HEAD}0.") and key.endswith("bias")]
+    if not biases:
+        raise ValueError(f"no class head in these weights: expected a tensor named {CLASS_HEAD}0...bias")
+    return len(biases[-1]) // boxes_per_cell
+
+
+def load_weights(model: nn.Module, state: StateDict) -> list[str]:
+    """Load a state dict; where only the number of classes differs, load all but the class head.
+
+    Returns:
+        The names of the tensors that were left out (and logged), none where the number of classes is the same.
+
+    Raises:
+        ValueError: listing every tensor that is missing, unknown, or of another shape.
+    """
+    own = model.state_dict()
+    misfits = {key for key in own.keys() & state.keys() if own[key].shape != state[key].shape}
+    skipped = sorted(key for key in misfits if key.startswith(CLASS_HEAD))
+    problems = [f"missing: {key}" for key in own if key not in state]
+    problems += [f"unknown: {key}" for key in state if key not in own]
+    problems += [
+        f"{key}: expected {tuple(own[key].shape)}, got {tuple(state[key].shape)}" for key in sorted(misfits.difference(skipped))
+    ]
+    if problems:
+        shown = problems[:10] + ([f"... and {len(problems) - 10} more"] if len(problems) > 10 else [])
+        raise ValueError("\n  - ".join(["these weights are not of this model:", *shown]))
+    model.load_state_dict({key: tensor for key, tensor in state.items() if key not in misfits}, strict=False)
+    if skipped:
+        logger.warning(
+            "another number of classes: %d tensors of the class head start from scratch: %s", len(skipped), ", ".join(skipped)
+        )
+    return skipped
+
+
+def load_backbone_weights(backbone: Backbone, name: str, weights: Any, *, progress: bool = True) -> None:
+    """Put torchvision's classification weights into the trunk of the backbone called `name`.
+
+    Args:
+        backbone: what `BACKBONES[name]` built.
+        name: the architecture, under which torchvision knows its weights as well.
+        weights: a member of torchvision's enum, its name ("IMAGENET1K_V1"), or the path of a file.
+        progress: show a bar while downloading.
+    """
+    state = from_torchvision.convert_trunk(read_file(_trunk_file(name, weights, progress)), name)
+    own = {key: tensor for key, tensor in backbone.state_dict().items() if key.startswith("trunk.")}
+    wrong = [key for key in own.keys() | state.keys() if key not in own or key not in state or own[key].shape != state[key].shape]
+    if wrong:
+        raise ValueError(f"weights_backbone={weights!r} do not fit the trunk of {name!r}: {len(wrong)} tensors, {min(wrong)} first")
+    backbone.load_state_dict(state, strict=False)
+
+
+def _trunk_file(name: str, weights: Any, progress: bool) -> Path:
+    if isinstance(weights, Path) or (isinstance(weights, str) and Path(weights).is_file()):
+        return Path(weights)
+    if isinstance(weights, str):
+        known = torchvision.models.get_model_weights(name).__members__
+        if weights not in known:
+            raise ValueError(f"unknown weights_backbone {weights!r}: {suggest(weights, known)}, or the path of a file")
+        weights = known[weights]
+    # torchvision's file names end in the first digits of their hash
+    return fetch(weights.url, Path(weights.url).stem.rpartition("-")[2], progress=progress)

@@ -1,0 +1,51 @@
+"""Stateless box arithmetic; every function takes any leading dimensions and boxes in the last one."""
+
+import torch
+from torch import Tensor
+
+
+def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
+    """Corners to centre and size, [..., 4] to [..., 4]."""
+    low, high = boxes[..., :2], boxes[..., 2:]
+    return torch.cat(((low + high) / 2, high - low), dim=-1)
+
+
+def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
+    """Centre and size to corners, [..., 4] to [..., 4]."""
+    centres, half = boxes[..., :2], boxes[..., 2:] / 2
+    return torch.cat((centres - half, centres + half), dim=-1)
+
+
+def box_area(boxes: Tensor) -> Tensor:
+    """Area of xyxy boxes, [..., 4] to [...]; zero for a box turned inside out."""
+    return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(dim=-1)
+
+
+def elementwise_iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Intersection over union of xyxy boxes with those at the same place; leading dimensions broadcast.
+
+    Two boxes without area give 0, not 0 / 0.
+    """
+    low = torch.maximum(boxes[..., :2], others[..., :2])
+    high = torch.minimum(boxes[..., 2:], others[..., 2:])
+    intersection = (high - low).clamp(min=0).prod(dim=-1)
+    union = box_area(boxes) + box_area(others) - intersection
+    return intersection / union.clamp(min=torch.finfo(union.dtype).tiny)
+
+
+def pairwise_iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Intersection over union of all pairs, [..., N, 4] and [..., A, 4] to [..., N, A]."""
+    return elementwise_iou(boxes[..., :, None, :], others[..., None, :, :])
+
+
+def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Limit xyxy boxes to an image of `size` (height, width), [..., 4] to [..., 4]."""
+    height, width = size
+    x, y = boxes[..., 0::2].clamp(0, width), boxes[..., 1::2].clamp(0, height)
+    return torch.stack((x, y), dim=-1).flatten(-2)
+
+
+def scale_boxes(boxes: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """Boxes of an image of size `old` (height, width) on the same image resized to `new`, [..., 4] to [..., 4]."""
+    x, y = new[1] / old[1], new[0] / old[0]
+    return boxes * boxes.new_tensor((x, y, x, y))
