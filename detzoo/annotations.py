@@ -89,4 +89,6 @@ def _flags(flags: np.ndarray | None, count: int) -> np.ndarray:
 
 def _given_areas(images: list[ImageAnnotations], counts: list[int]) -> np.ndarray:
     missing = [np.full(count, np.nan) for count in counts]
-    return _concatenate([blank if image.areas is None else image.areas for image, blank in zip(images, missing)], np.float64)
+    return _concatenate(
+        [blank if image.areas is None else image.areas for image, blank in zip(images, missing)], np.float64
+    )

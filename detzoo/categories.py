@@ -23,7 +23,9 @@ class Categories:
             if twice:
                 raise ValueError(f"category {what}s must be unique, but these repeat: {twice}")
         if len(self.ids) != len(self.names):
-            raise ValueError(f"{len(self.names)} category names came with {len(self.ids)} ids; expected one id for each name")
+            raise ValueError(
+                f"{len(self.names)} category names came with {len(self.ids)} ids; expected one id for each name"
+            )
 
     def __len__(self) -> int:
         return len(self.names)

@@ -20,7 +20,9 @@ class ConfigError(ValueError):
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = list(problems)
-        head = "the config has a problem" if len(self.problems) == 1 else f"the config has {len(self.problems)} problems"
+        head = (
+            "the config has a problem" if len(self.problems) == 1 else f"the config has {len(self.problems)} problems"
+        )
         super().__init__("\n  - ".join([head + ":", *self.problems]))
 
 
@@ -51,7 +53,9 @@ def import_path(path: str, what: str) -> Any:
     except ImportError as error:
         raise ValueError(f"{what} {path!r}: cannot import {module_path!r} ({error})") from error
     if not hasattr(module, attribute):
-        raise ValueError(f"{what} {path!r}: module {module_path!r} has no {attribute!r}; {suggest(attribute, dir(module))}")
+        raise ValueError(
+            f"{what} {path!r}: module {module_path!r} has no {attribute!r}; {suggest(attribute, dir(module))}"
+        )
     return getattr(module, attribute)
 
 
@@ -64,7 +68,9 @@ def split_part(part: Part, what: str) -> tuple[str, dict[str, Any]]:
     raise ValueError(f"{what}: expected a name or a mapping with a 'name' and options, got {part!r}")
 
 
-def resolve_part(table: Mapping[str, Any], part: Part, what: str, derived: Collection[str] = ()) -> tuple[Callable, dict[str, Any]]:
+def resolve_part(
+    table: Mapping[str, Any], part: Part, what: str, derived: Collection[str] = ()
+) -> tuple[Callable, dict[str, Any]]:
     """The builder of a part and its options, checked against the builder's signature.
 
     `derived` are parameters that the caller fills in itself and that a config must not name.
@@ -90,7 +96,9 @@ def build_part(table: Mapping[str, Any], part: Part, what: str, **derived: Any) 
     return builder(**{name: value for name, value in derived.items() if name in taken}, **options)
 
 
-def option_problems(builder: Callable, options: Mapping[str, Any], what: str, derived: Collection[str] = ()) -> list[str]:
+def option_problems(
+    builder: Callable, options: Mapping[str, Any], what: str, derived: Collection[str] = ()
+) -> list[str]:
     """What is wrong with `options` as keyword arguments of `builder`: unknown, derived, ill-typed and missing ones."""
     parameters = {
         name: parameter

@@ -58,7 +58,9 @@ class Backbone(nn.Module):
             ValueError: if there are not so many stages.
         """
         if not 0 <= stages <= len(self.stages):
-            raise ValueError(f"trainable_layers must lie in 0..{len(self.stages)}, the stages of this trunk, got {stages}")
+            raise ValueError(
+                f"trainable_layers must lie in 0..{len(self.stages)}, the stages of this trunk, got {stages}"
+            )
         self.frozen_stages = len(self.stages) - stages
         for index, stage in enumerate(self.stages):
             for layer in self.trunk[stage]:

@@ -29,7 +29,9 @@ def mobilenet_v3_large(reduced_tail: bool = True) -> Backbone:
     for module in (trunk, *extras):
         normal_init(module)
     # stages begin at the stem, at each strided block and at the last convolution, as torchvision counts them
-    return Backbone(layers, {EXPANSION_C4: None, len(layers) - 1: None}, extras, channels, (0, 2, 4, 7, 13, len(layers) - 1))
+    return Backbone(
+        layers, {EXPANSION_C4: None, len(layers) - 1: None}, extras, channels, (0, 2, 4, 7, 13, len(layers) - 1)
+    )
 
 
 def ssdlite_extras(inputs: int, outputs: Sequence[int], norm: NormLayer) -> list[nn.Module]:

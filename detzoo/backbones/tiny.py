@@ -9,7 +9,10 @@ from .base import Backbone
 
 
 def tiny(
-    channels: Sequence[int] = (16, 32, 64, 128, 128), first_level: int = 3, pool_to_one: bool = True, blocks_per_level: int = 2
+    channels: Sequence[int] = (16, 32, 64, 128, 128),
+    first_level: int = 3,
+    pool_to_one: bool = True,
+    blocks_per_level: int = 2,
 ) -> Backbone:
     """Blocks of 3x3 convolutions, each followed by max-pooling of stride 2 (TinySSD, Dive into Deep Learning, section 14.7).
 

@@ -35,10 +35,14 @@ class DefaultBoxGenerator(nn.Module):
     ) -> None:
         super().__init__()
         if steps is not None and len(steps) != len(shapes):
-            raise ValueError(f"default boxes on {len(shapes)} levels need as many steps, got {len(steps)}: {list(steps)}")
+            raise ValueError(
+                f"default boxes on {len(shapes)} levels need as many steps, got {len(steps)}: {list(steps)}"
+            )
         for level, level_shapes in enumerate(shapes):
             if not level_shapes or min(map(min, level_shapes)) <= 0:
-                raise ValueError(f"default boxes, level {level}: expected positive (width, height) pairs, got {level_shapes}")
+                raise ValueError(
+                    f"default boxes, level {level}: expected positive (width, height) pairs, got {level_shapes}"
+                )
         if clip not in (known := ("none", "sizes", "centres_and_sizes")):
             raise ValueError(f"default boxes: clip must be one of {known}, got {clip!r}")
         self.steps = None if steps is None else tuple(steps)

@@ -27,7 +27,9 @@ class DenseHead(nn.Module):
     ) -> None:
         super().__init__()
         if len(channels) != len(boxes_per_cell):
-            raise ValueError(f"a head on {len(channels)} feature maps got boxes_per_cell for {len(boxes_per_cell)} levels")
+            raise ValueError(
+                f"a head on {len(channels)} feature maps got boxes_per_cell for {len(boxes_per_cell)} levels"
+            )
         levels = list(zip(channels, boxes_per_cell, strict=True))
         self.num_classes = num_classes
         self.classification = nn.ModuleList(predictor(inputs, count * num_classes) for inputs, count in levels)

@@ -110,4 +110,6 @@ def _class_groups(candidates: Candidates) -> Tensor:
 def _split(candidates: Candidates, num_images: int) -> list[Detection]:
     counts = candidates.images.bincount(minlength=num_images).tolist()
     columns = (candidates.boxes.split(counts), candidates.labels.split(counts), candidates.scores.split(counts))
-    return [Detection(boxes=boxes, labels=labels, scores=scores) for boxes, labels, scores in zip(*columns, strict=True)]
+    return [
+        Detection(boxes=boxes, labels=labels, scores=scores) for boxes, labels, scores in zip(*columns, strict=True)
+    ]

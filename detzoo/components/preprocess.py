@@ -78,7 +78,9 @@ class Preprocess(nn.Module):
         if isinstance(targets, PaddedTargets):
             sizes = set(image_sizes(images))
             if sizes != {self.size}:
-                raise ValueError(f"padded targets go with images at the network's size {self.size}, got {sorted(sizes)}")
+                raise ValueError(
+                    f"padded targets go with images at the network's size {self.size}, got {sorted(sizes)}"
+                )
             return targets.to(self.mean.device)
         sizes = image_sizes(images)
         fitted = [

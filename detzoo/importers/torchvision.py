@@ -59,7 +59,9 @@ def convert_detector(state: Mapping[str, Tensor]) -> StateDict:
 def convert_trunk(state: Mapping[str, Tensor], name: str) -> StateDict:
     """Weights of a torchvision classifier under the names of detzoo's backbone `name`; its classifier is left out."""
     if name not in TRUNKS:
-        raise ValueError(f"no key map from torchvision for the backbone {name!r}: expected one of {', '.join(sorted(TRUNKS))}")
+        raise ValueError(
+            f"no key map from torchvision for the backbone {name!r}: expected one of {', '.join(sorted(TRUNKS))}"
+        )
     return rename(state, TRUNKS[name])
 
 

@@ -1,10 +1,12 @@
 """The zoo: every model by name, with its numbers and its published weights."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..lookup import lookup
+from ..lookup import lookup, suggest
 from .build import build_ssd
+from .checkpoint import load_checkpoint
 from .config import SSDConfig
 from .entry import WeightsLike
 from .ssd import SSD
@@ -60,6 +62,24 @@ def get_model(
     )
 
 
+def load(source: str | Path) -> SSD:
+    """A model ready to detect: of a run folder or checkpoint that training wrote, or the published one of a name.
+
+    Args:
+        source: path of a run folder or checkpoint, or a name of `list_models()`.
+
+    Raises:
+        ValueError: if it is none of these.
+    """
+    if Path(source).exists():
+        return load_checkpoint(source)
+    if str(source) not in MODELS:
+        raise ValueError(
+            f"no model {str(source)!r}: not a file or folder that exists, and no name: {suggest(str(source), MODELS)}"
+        )
+    return get_model(str(source), pretrained=True).eval()
+
+
 __all__ = [
     "MODELS",
     "SSD",
@@ -73,6 +93,7 @@ __all__ = [
     "build_ssd",
     "get_model",
     "list_models",
+    "load",
     "ssd300_vgg16",
     "ssd512_vgg16",
     "ssdlite320_mobilenet_v3_large",

@@ -63,7 +63,11 @@ def build_ssd(
     problems: list[str] = []
 
     def part(ready: T | None, table: Mapping[str, Any], what: str, **derived: Any) -> T | None:
-        return ready if ready is not None else _attempt(problems, build_part, table, getattr(config, what), what, **derived)
+        return (
+            ready
+            if ready is not None
+            else _attempt(problems, build_part, table, getattr(config, what), what, **derived)
+        )
 
     backbone = part(backbone, BACKBONES, "backbone")
     default_boxes = part(default_boxes, DEFAULT_BOXES, "default_boxes", image_size=config.size)

@@ -52,11 +52,15 @@ def make_model(
         state, categories = _read(chosen, progress)
         num_classes = num_classes or num_classes_of(state, build_ssd(config).default_boxes.boxes_per_cell[0])
     fits = categories is not None and num_classes == categories.num_classes
-    model = build_ssd(replace(config, num_classes=num_classes or config.num_classes), categories=categories if fits else None)
+    model = build_ssd(
+        replace(config, num_classes=num_classes or config.num_classes), categories=categories if fits else None
+    )
     if state is not None:
         load_weights(model, state)
     if weights_backbone is not None:
-        load_backbone_weights(model.backbone, split_part(config.backbone, "backbone")[0], weights_backbone, progress=progress)
+        load_backbone_weights(
+            model.backbone, split_part(config.backbone, "backbone")[0], weights_backbone, progress=progress
+        )
     if trainable_layers is None and (chosen is not None or weights_backbone is not None):
         trainable_layers = finetuned_layers
     if trainable_layers is not None:
@@ -64,7 +68,9 @@ def make_model(
     return model
 
 
-def choose_weights(catalogue: type[WeightsEnum] | None, pretrained: bool, weights: WeightsLike) -> WeightsEnum | Path | None:
+def choose_weights(
+    catalogue: type[WeightsEnum] | None, pretrained: bool, weights: WeightsLike
+) -> WeightsEnum | Path | None:
     """One member of the catalogue, one file, or None, from the two ways to ask for weights."""
     if pretrained and weights is not None:
         raise ValueError(f"pretrained=True and weights={weights!r} say two things: give one of them")

@@ -25,7 +25,13 @@ SSDLITE320_MOBILENET_V3_LARGE = SSDConfig(
     coder={"name": "centre_size"},
     loss={"name": "multibox", "negatives_per_positive": 3.0, "minimum_negatives": 0},
     preprocess={"name": "warp", "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "resize": "bilinear"},
-    postprocess={"name": "nms", "score_threshold": 0.001, "iou_threshold": 0.55, "top_k": 300, "detections_per_image": 300},
+    postprocess={
+        "name": "nms",
+        "score_threshold": 0.001,
+        "iou_threshold": 0.55,
+        "top_k": 300,
+        "detections_per_image": 300,
+    },
 )
 
 

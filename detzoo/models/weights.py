@@ -94,7 +94,9 @@ def read_file(path: str | Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, BadZipFile, UnicodeDecodeError) as error:
         reason = str(error).split("\n")[0]
-        raise ValueError(f"{path} cannot be read as a file of tensors ({reason}): is it complete, and a checkpoint?") from error
+        raise ValueError(
+            f"{path} cannot be read as a file of tensors ({reason}): is it complete, and a checkpoint?"
+        ) from error
 
 
 def read_state_dict(path: str | Path) -> StateDict:
@@ -132,7 +134,8 @@ def load_weights(model: nn.Module, state: StateDict) -> list[str]:
     problems = [f"missing: {key}" for key in own if key not in state]
     problems += [f"unknown: {key}" for key in state if key not in own]
     problems += [
-        f"{key}: expected {tuple(own[key].shape)}, got {tuple(state[key].shape)}" for key in sorted(misfits.difference(skipped))
+        f"{key}: expected {tuple(own[key].shape)}, got {tuple(state[key].shape)}"
+        for key in sorted(misfits.difference(skipped))
     ]
     if problems:
         shown = problems[:10] + ([f"... and {len(problems) - 10} more"] if len(problems) > 10 else [])
@@ -140,7 +143,9 @@ def load_weights(model: nn.Module, state: StateDict) -> list[str]:
     model.load_state_dict({key: tensor for key, tensor in state.items() if key not in misfits}, strict=False)
     if skipped:
         logger.warning(
-            "another number of classes: %d tensors of the class head start from scratch: %s", len(skipped), ", ".join(skipped)
+            "another number of classes: %d tensors of the class head start from scratch: %s",
+            len(skipped),
+            ", ".join(skipped),
         )
     return skipped
 
@@ -156,9 +161,15 @@ def load_backbone_weights(backbone: Backbone, name: str, weights: Any, *, progre
     """
     state = from_torchvision.convert_trunk(read_file(_trunk_file(name, weights, progress)), name)
     own = {key: tensor for key, tensor in backbone.state_dict().items() if key.startswith("trunk.")}
-    wrong = [key for key in own.keys() | state.keys() if key not in own or key not in state or own[key].shape != state[key].shape]
+    wrong = [
+        key
+        for key in own.keys() | state.keys()
+        if key not in own or key not in state or own[key].shape != state[key].shape
+    ]
     if wrong:
-        raise ValueError(f"weights_backbone={weights!r} do not fit the trunk of {name!r}: {len(wrong)} tensors, {min(wrong)} first")
+        raise ValueError(
+            f"weights_backbone={weights!r} do not fit the trunk of {name!r}: {len(wrong)} tensors, {min(wrong)} first"
+        )
     backbone.load_state_dict(state, strict=False)
 
 
