@@ -1,7 +1,7 @@
 """Ground truth of a whole data set in a few flat arrays.
 
-Lists of Python objects are copied page by page into every loader worker as soon as their reference counts are touched; flat
-arrays stay shared. Everything that reads a format fills this class, everything that measures reads it.
+Lists of Python objects are copied page by page into every loader worker as soon as their reference counts are touched;
+flat arrays stay shared. Everything that reads a format fills this class, everything that measures reads it.
 """
 
 from collections.abc import Iterable
@@ -67,7 +67,9 @@ class Annotations:
 
 @dataclass(frozen=True, eq=False)
 class ImageAnnotations:
-    """One image on its way into `Annotations.pack`; `size` is (height, width), flags default to false, areas to w * h."""
+    """One image on its way into `Annotations.pack`; `size` is (height, width), flags default to false, areas to w *
+    h.
+    """
 
     image_id: int
     size: tuple[int, int]

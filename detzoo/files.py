@@ -10,7 +10,8 @@ from typing import Any
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A file name beside `path` to write to, with the same suffix; it takes the place of `path` only if the block ends well.
+    """A file name beside `path` to write to, with the same suffix; it takes the place of `path` only if the block ends
+    well.
 
     The folder is made if it is missing.
     """

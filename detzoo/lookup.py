@@ -1,4 +1,5 @@
-"""From a word to a thing: names in plain tables, dotted paths to anything else, and options checked against a signature.
+"""From a word to a thing: names in plain tables, dotted paths to anything else, and options checked against a
+signature.
 
 A *part* in a config is a name (`"multibox"`), a dotted path (`"my_package.losses.MyLoss"`), or a mapping of `name` and
 options (`{"name": "multibox", "negatives_per_positive": 2}`). The signature of the class is the schema of its options.

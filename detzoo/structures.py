@@ -2,12 +2,13 @@
 
 Conventions (the only ones inside detzoo):
 
-* boxes are xyxy, float32, in absolute pixels: of the network's input inside the model, of the original image at the public door;
+* boxes are xyxy, float32, in absolute pixels: of the network's input inside the model, of the original image at the
+public door;
 * labels are int64, 0 is background, `num_classes` counts it;
 * images are RGB, uint8 or float in [0, 1].
 
-Shape letters used in this project: B images, A default boxes of one image, N objects of one image (padded), C classes with
-background, K boxes per cell, S side of the network's input.
+Shape letters used in this project: B images, A default boxes of one image, N objects of one image (padded), C classes
+with background, K boxes per cell, S side of the network's input.
 """
 
 from collections.abc import Sequence
@@ -34,7 +35,7 @@ class Detection(TypedDict):
 
 
 class Predictions(NamedTuple):
-    """Raw output of the network: `logits` [B, A, C], `deltas` [B, A, 4] and the `default_boxes` [A, 4] they refer to."""
+    """Raw output of the network: `logits` [B, A, C], `deltas` [B, A, 4] and their `default_boxes` [A, 4]."""
 
     logits: Tensor
     deltas: Tensor
@@ -42,7 +43,9 @@ class Predictions(NamedTuple):
 
 
 class PaddedTargets(NamedTuple):
-    """Ground truth of a batch: `boxes` [B, N, 4], `labels` [B, N] and `mask` [B, N], true where there is an object; N >= 1."""
+    """Ground truth of a batch: `boxes` [B, N, 4], `labels` [B, N] and `mask` [B, N], true where there is an object; N
+    >= 1.
+    """
 
     boxes: Tensor
     labels: Tensor

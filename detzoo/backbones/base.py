@@ -8,7 +8,8 @@ from torch import Tensor, nn
 class Backbone(nn.Module):
     """A chain of layers with taps.
 
-    A map leaves after each tapped layer of the trunk, where it may pass a norm *on the way out*, and after each extra block.
+    A map leaves after each tapped layer of the trunk, where it may pass a norm *on the way out*, and after each extra
+    block.
 
     Args:
         trunk: the layers of a classification network, in order.

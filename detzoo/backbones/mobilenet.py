@@ -18,8 +18,8 @@ def mobilenet_v3_large(reduced_tail: bool = True) -> Backbone:
     Maps leave after the expansion layer of the first stride-32 block, after the last convolution, and after each extra.
 
     Args:
-        reduced_tail: halve the channels of the last three blocks, as the published detectors do (table 6); ImageNet weights
-            fit the full tail only.
+        reduced_tail: halve the channels of the last three blocks, as the published detectors do (table 6); ImageNet
+            weights fit the full tail only.
     """
     norm = batch_norm()
     trunk = torchvision_mobilenet_v3_large(weights=None, norm_layer=norm, reduced_tail=reduced_tail).features

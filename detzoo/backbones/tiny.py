@@ -14,7 +14,8 @@ def tiny(
     pool_to_one: bool = True,
     blocks_per_level: int = 2,
 ) -> Backbone:
-    """Blocks of 3x3 convolutions, each followed by max-pooling of stride 2 (TinySSD, Dive into Deep Learning, section 14.7).
+    """Blocks of 3x3 convolutions, each followed by max-pooling of stride 2 (TinySSD, Dive into Deep Learning, section
+    14.7).
 
     Args:
         channels: of each block; map k has 1/2^(k+1) of the input's side.

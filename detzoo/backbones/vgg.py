@@ -18,9 +18,9 @@ def vgg16(extras: Extras = "ssd300") -> Backbone:
     """VGG-16 up to conv5_3, dilated fc6 and fc7, and the extra blocks (SSD, figure 2).
 
     Args:
-        extras: `"ssd300"` gives maps 38/19/10/5/3/1 at 300 pixels; `"ssd512"` 64/32/16/8/4/2/1 at 512, as published (Caffe,
-            `ssd_pascal_512.py`); `"ssd512_torchvision"` is torchvision's private `highres=True` with the same weight shapes
-            but maps 64/32/16/8/6/4/1.
+        extras: `"ssd300"` gives maps 38/19/10/5/3/1 at 300 pixels; `"ssd512"` 64/32/16/8/4/2/1 at 512, as published
+            (Caffe, `ssd_pascal_512.py`); `"ssd512_torchvision"` is torchvision's private `highres=True` with the same
+            weight shapes but maps 64/32/16/8/6/4/1.
     """
     if extras not in EXTRAS:
         raise ValueError(f"vgg16: extras must be one of {sorted(EXTRAS)}, got {extras!r}")

@@ -15,8 +15,8 @@ class BoxCoder:
 
     Args:
         weights: factors of (dx, dy, dw, dh).
-        max_log_size: decoded log sizes are limited to this from above, so that a wild output cannot overflow `exp`; None
-            for no limit. The default allows a factor of 62.5, as torchvision does.
+        max_log_size: decoded log sizes are limited to this from above, so that a wild output cannot overflow `exp`;
+            None for no limit. The default allows a factor of 62.5, as torchvision does.
     """
 
     def __init__(

@@ -16,12 +16,13 @@ Shape = tuple[float, float]
 class DefaultBoxGenerator(nn.Module):
     """Tile default boxes over the feature maps (SSD, arXiv:1512.02325, section 2.2).
 
-    The constructor takes the box shapes themselves; `from_scales` and `from_sizes` are the two ways the literature writes
-    them. The order of the shapes is the order of a published head's channels, so it is part of the model.
+    The constructor takes the box shapes themselves; `from_scales` and `from_sizes` are the two ways the literature
+    writes them. The order of the shapes is the order of a published head's channels, so it is part of the model.
 
     Args:
         shapes: per level, the (width, height) of each box of a cell, as fractions of the image's width and height.
-        steps: pixels of the network's input between neighbouring cells, per level; by default the image size over the grid.
+        steps: pixels of the network's input between neighbouring cells, per level; by default the image size over the
+            grid.
         clip: what is limited to the image while boxes are centre and size: `"sizes"` is torchvision's way,
             `"centres_and_sizes"` that of amdegroot and those after it (it moves centres that a step of 32 puts outside
             of 300 pixels), `"none"` is the Caffe original's.
@@ -58,7 +59,8 @@ class DefaultBoxGenerator(nn.Module):
         steps: Sequence[float] | None = None,
         clip: Clip = "sizes",
     ) -> "DefaultBoxGenerator":
-        """Level k holds squares of side s_k and sqrt(s_k s_{k+1}), and for each ratio a wide and a tall box of area s_k^2.
+        """Level k holds squares of side s_k and sqrt(s_k s_{k+1}), and for each ratio a wide and a tall box of area
+        s_k^2.
 
         Args:
             scales: box side as a fraction of the image; one more entry than there are levels.

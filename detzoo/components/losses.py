@@ -11,14 +11,14 @@ from torch import Tensor, nn
 class MultiBoxLoss(nn.Module):
     """Softmax cross-entropy over mined boxes plus smooth L1 over matched ones (SSD, equations 1 to 3).
 
-    Both sums are divided by the number of matched boxes of the batch. A batch without any object is treated as though each
-    image had one match, so that it still teaches what background looks like (torchvision's loss is 0 there). Unlike
-    torchvision's (0.29.1), the mining never takes a matched box for a negative when negatives run out.
+    Both sums are divided by the number of matched boxes of the batch. A batch without any object is treated as though
+    each image had one match, so that it still teaches what background looks like (torchvision's loss is 0 there).
+    Unlike torchvision's (0.29.1), the mining never takes a matched box for a negative when negatives run out.
 
     Args:
         negatives_per_positive: background boxes kept for each matched box, the worst ones first (section 2.2).
-        minimum_negatives: background boxes kept in each image whatever its matches; above 0, images without objects teach
-            in every batch.
+        minimum_negatives: background boxes kept in each image whatever its matches; above 0, images without objects
+            teach in every batch.
     """
 
     def __init__(self, negatives_per_positive: float = 3.0, minimum_negatives: int = 0) -> None:

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from ..ops import clip_boxes
@@ -79,8 +78,8 @@ class Postprocess(nn.Module):
     def _suppress(self, candidates: Candidates, num_images: int) -> Candidates:
         """Survivors, at most `detections_per_image` of each image.
 
-        Only the best few candidates of an image can be among its best survivors, so suppression starts with five times as
-        many as may leave and takes more only where these run out. The result is the same as with all of them.
+        Only the best few candidates of an image can be among its best survivors, so suppression starts with five times
+        as many as may leave and takes more only where these run out. The result is the same as with all of them.
         """
         rank = rank_in_group(candidates.images)
         available = candidates.images.bincount(minlength=num_images)

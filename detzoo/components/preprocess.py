@@ -148,7 +148,8 @@ def _where(mask: Tensor) -> list[int]:
 
 
 class ToRGB:
-    """Any image as a [3, H, W] RGB tensor: a Pillow image (turned as its EXIF says), an array [H, W] or [H, W, 3], a tensor.
+    """Any image as a [3, H, W] RGB tensor: a Pillow image (turned as its EXIF says), an array [H, W] or [H, W, 3], a
+    tensor.
 
     Pillow images and byte arrays stay bytes; floats stay floats and are taken to lie in [0, 1].
     """

@@ -1,8 +1,8 @@
 """Greedy non-maximum suppression of many groups at once, without a loop over images, classes or boxes.
 
 The trick is to list the pairs of boxes that could suppress one another (same group, one better than the other), compute
-the overlap of those pairs alone, and settle who suppresses whom by iterating to the fixed point, which takes as many rounds
-as the longest chain of suppressions: a handful.
+the overlap of those pairs alone, and settle who suppresses whom by iterating to the fixed point, which takes as many
+rounds as the longest chain of suppressions: a handful.
 """
 
 import torch
@@ -22,7 +22,8 @@ def rank_in_group(groups: Tensor) -> Tensor:
 
 
 def nms_mask(boxes: Tensor, groups: Tensor, iou_threshold: float) -> Tensor:
-    """Which boxes survive when, within each group, a box goes if a better survivor overlaps it by more than the threshold.
+    """Which boxes survive when, within each group, a box goes if a better survivor overlaps it by more than the
+    threshold.
 
     Args:
         boxes: [M, 4] xyxy, best first within each group.
@@ -53,7 +54,7 @@ def _pairs(groups: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _greedy(count: int, better: Tensor, worse: Tensor) -> Tensor:
-    """Fixed point of: a box stays unless a better box that stays overlaps it. Unique, by induction from the best box."""
+    """Fixed point of: a box stays unless a better box that stays overlaps it. It is unique."""
     keep = torch.ones(count, dtype=torch.bool, device=better.device)
     while True:
         new = torch.ones_like(keep)

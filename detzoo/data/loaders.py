@@ -1,7 +1,7 @@
 """From a data set to batches: bytes at the network's size for training, whole images for evaluation.
 
-Everything random follows from (seed, epoch, image), so a sample is the same whatever the number of workers or processes,
-and an epoch can be begun again.
+Everything random follows from (seed, epoch, image), so a sample is the same whatever the number of workers or
+processes, and an epoch can be begun again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,9 @@ from .transforms import Augmentation, Size, augment
 
 
 class Batch(NamedTuple):
-    """What training sees: `images` [B, 3, S, S] bytes, `targets` in their pixels, and `indices` [B] into the data set."""
+    """What training sees: `images` [B, 3, S, S] bytes, `targets` in their pixels, and `indices` [B] into the data
+    set.
+    """
 
     images: Tensor
     targets: PaddedTargets
@@ -91,8 +93,8 @@ def open_checked(dataset: DetectionDataset, index: int) -> Image.Image:
 class EpochBatches(Sampler[list[tuple[int, int]]]):
     """Shuffled batches of (epoch, index), the same global batches for any number of processes.
 
-    `epoch` is set before an epoch is iterated; each process takes its share of every global batch, and an incomplete last
-    batch is left out.
+    `epoch` is set before an epoch is iterated; each process takes its share of every global batch, and an incomplete
+    last batch is left out.
 
     Args:
         num_images: in the data set.
@@ -107,11 +109,13 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
     def __init__(self, num_images: int, batch_size: int, seed: int, limit: int | None = None) -> None:
         if batch_size < 1 or batch_size % distributed.world_size():
             raise ValueError(
-                f"loader.batch_size = {batch_size} images a step cannot be shared evenly by {distributed.world_size()} processes"
+                f"loader.batch_size = {batch_size} images a step "
+                f"cannot be shared evenly by {distributed.world_size()} processes"
             )
         if num_images < batch_size:
             raise ValueError(
-                f"the training set has {num_images} images, fewer than loader.batch_size = {batch_size}: lower the batch size"
+                f"the training set has {num_images} images, fewer than "
+                f"loader.batch_size = {batch_size}: lower the batch size"
             )
         self.num_images = num_images
         self.batch_size = batch_size

@@ -1,8 +1,8 @@
 """Augmentation as geometry first: all that is random is drawn on boxes and image size, then pixels are touched once.
 
-What torchvision does in up to four passes over full-size pixels (zoom out, crop, flip, resize) becomes one rectangle of the
-image that goes to one rectangle of the network's input, mirrored or not. Boxes follow the same two rectangles, so they are
-exact whatever was rounded.
+What torchvision does in up to four passes over full-size pixels (zoom out, crop, flip, resize) becomes one rectangle of
+the image that goes to one rectangle of the network's input, mirrored or not. Boxes follow the same two rectangles, so
+they are exact whatever was rounded.
 """
 
 from collections.abc import Callable
@@ -38,7 +38,9 @@ class Rect(NamedTuple):
 
 
 class View(NamedTuple):
-    """`source`, a rectangle inside the image, fills `target`, whole pixels of the network's input, mirrored if `flip`."""
+    """`source`, a rectangle inside the image, fills `target`, whole pixels of the network's input, mirrored if
+    `flip`.
+    """
 
     source: Rect
     target: Rect
@@ -69,7 +71,9 @@ class Augmentation:
                 raise ValueError(f"transforms.{name} is a probability, in [0, 1], got {getattr(self, name)}")
 
     def window(self, rng: np.random.Generator, size: Size, boxes: np.ndarray) -> tuple[Rect, np.ndarray]:
-        """The rectangle of the image plane to show, in whole pixels of the image, and the rows of `boxes` [N, 4] it keeps."""
+        """The rectangle of the image plane to show, in whole pixels of the image, and the rows of `boxes` [N, 4] it
+        keeps.
+        """
         height, width = size
         window, kept = Rect(0, 0, width, height), np.arange(len(boxes))
         if rng.random() < self.zoom_out:
@@ -97,8 +101,8 @@ TRIALS = 40
 def draw_iou_crop(rng: np.random.Generator, window: Rect, boxes: np.ndarray) -> tuple[Rect, np.ndarray]:
     """A part of the window that overlaps some box by a drawn threshold, and the boxes whose centres it holds.
 
-    torchvision's RandomIoUCrop: sides of 0.3 to 1, aspect ratio 0.5 to 2 times that of the window in pixels, 40 trials for a
-    threshold before another is drawn.
+    torchvision's RandomIoUCrop: sides of 0.3 to 1, aspect ratio 0.5 to 2 times that of the window in pixels, 40 trials
+    for a threshold before another is drawn.
     """
     if len(boxes) == 0:
         return window, np.arange(0)

@@ -18,8 +18,8 @@ from ..models.weights import load_weights
 class Progress:
     """A model in training, between two epochs.
 
-    Shuffling and augmentation follow from seed and epoch, and nothing else is random in training, so a run that was stopped
-    goes on as though it had not been.
+    Shuffling and augmentation follow from seed and epoch, and nothing else is random in training, so a run that was
+    stopped goes on as though it had not been.
 
     Attributes:
         model: in training, without any wrapper.
@@ -47,7 +47,7 @@ class Progress:
         yield from range(self.epoch + 1, last + 1)
 
     def save(self, folder: Path, row: dict[str, Any]) -> None:
-        """Count the epoch of `row` as done; rank 0 writes `last.pt`, and `best.pt` if there never was a better score."""
+        """Count the epoch of `row` as done; rank 0 writes `last.pt`, and `best.pt` where the score is the best so far."""
         self.epoch = row["epoch"]
         self.rows.append(row)
         is_best = row.get(self.score, float("-inf")) > self.best

@@ -16,7 +16,8 @@ from .log import progress
 def evaluate(model: SSD, loader: DataLoader, metric: Metric) -> dict[str, float]:
     """Detect in every image of the loader and measure, over all processes; the model is left in the mode it was in.
 
-    Detections of classes that the data set lacks are dropped; the others are matched by name where the model knows names.
+    Detections of classes that the data set lacks are dropped; the others are matched by name where the model knows
+    names.
     """
     training = model.training
     model.eval()
@@ -44,7 +45,8 @@ def label_map(model: Categories | None, dataset: Categories) -> torch.Tensor | N
     labels = torch.tensor(model.labels_in(dataset))
     if not labels.any():
         raise ValueError(
-            f"model and data set share no class name: {', '.join(model.names[:5])}... against {', '.join(dataset.names[:5])}..."
+            f"model and data set share no class name: {', '.join(model.names[:5])}... "
+            f"against {', '.join(dataset.names[:5])}..."
         )
     return labels
 

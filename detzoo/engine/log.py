@@ -19,7 +19,8 @@ T = TypeVar("T")
 class RunLog:
     """One row of numbers per epoch, in `log.csv` and for TensorBoard; rank 0 writes, the others are silent.
 
-    The CSV is written anew after every row, whole, so that columns may come later than others and no row is ever half there.
+    The CSV is written anew after every row, whole, so that columns may come later than others and no row is ever half
+    there.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -46,7 +46,9 @@ def finish(run: Run, metric: Metric, loader: DataLoader, *, pictures: int, score
 
 
 def write_metrics(path: Path, metric: Metric, facts: dict[str, Any]) -> dict[str, Any]:
-    """The numbers of an evaluated metric, over all and by class, with the command and the machine, as JSON; rank 0 writes."""
+    """The numbers of an evaluated metric, over all and by class, with the command and the machine, as JSON; rank 0
+    writes.
+    """
     report = {
         "metrics": _rounded(metric.compute()),
         "per_class": _rounded(metric.per_class()),

@@ -34,7 +34,9 @@ class Run:
     precision: str = "float32"
 
     def distribute(self, model: nn.Module) -> nn.Module:
-        """The module to call in training: the model itself, or its distributed wrapper where there are several processes."""
+        """The module to call in training: the model itself, or its distributed wrapper where there are several
+        processes.
+        """
         if not distributed.is_distributed():
             return model
         return DistributedDataParallel(model, device_ids=[self.device] if self.device.type == "cuda" else None)
@@ -138,8 +140,8 @@ def _agree_on_folder(name: str, folder: str | None) -> Path:
 
 
 def _keep_freed_memory() -> None:
-    """Tell glibc to keep what tensors free: by default it returns large blocks to the system, and every training step on a
-    CPU faults them in again (0.99 s a step against 0.81, SSDlite320 at batch 16 on two cores).
+    """Tell glibc to keep what tensors free: by default it returns large blocks to the system, and every training step
+    on a CPU faults them in again (0.99 s a step against 0.81, SSDlite320 at batch 16 on two cores).
     """
     if platform.libc_ver()[0] != "glibc":
         return

@@ -73,7 +73,8 @@ def train_step(
 def _diverged(values: dict[str, float], batch: Batch, loader: DataLoader) -> str:
     names = [loader.dataset.dataset.name(index) for index in batch.indices.tolist()]
     return (
-        f"the loss is not finite ({values}); nothing was changed by this step. Images of the batch: {', '.join(names)}. "
+        f"the loss is not finite ({values}); nothing was changed by this step. "
+        f"Images of the batch: {', '.join(names)}. "
         "Lower optimizer.lr or raise schedule.warmup_steps if this comes early; look at these images otherwise"
     )
 

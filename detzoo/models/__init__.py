@@ -16,7 +16,9 @@ from .weights import WeightsEnum
 
 
 class Entry(NamedTuple):
-    """One row of the zoo: the entry point, the preset it builds, the enum of published weights (None where there are none)."""
+    """One row of the zoo: the entry point, the preset it builds, the enum of published weights (None where there are
+    none).
+    """
 
     build: Callable[..., SSD]
     config: SSDConfig

@@ -56,8 +56,8 @@ def build_ssd(
         postprocess: see there.
 
     Raises:
-        ConfigError: a ValueError that lists everything wrong with the config: misspelt or ill-typed options with the nearest
-            right word, unknown names, numbers of levels that do not fit.
+        ConfigError: a ValueError that lists everything wrong with the config: misspelt or ill-typed options with the
+            nearest right word, unknown names, numbers of levels that do not fit.
     """
     config = read_config(config)
     problems: list[str] = []

@@ -11,9 +11,9 @@ from ..lookup import ConfigError, option_problems
 class SSDConfig:
     """All that `build_ssd` needs to assemble a detector.
 
-    Every part is a name in its table (`"ssd"`), a dotted path to your own class (`"my_package.MyLoss"`), or a mapping of
-    `name` and options, which are the keyword arguments of that class. What follows from other parts (channels, boxes per
-    cell, the number of levels) is derived and cannot be set.
+    Every part is a name in its table (`"ssd"`), a dotted path to your own class (`"my_package.MyLoss"`), or a mapping
+    of `name` and options, which are the keyword arguments of that class. What follows from other parts (channels, boxes
+    per cell, the number of levels) is derived and cannot be set.
 
     Attributes:
         backbone: a part of `detzoo.backbones.BACKBONES`.

@@ -33,10 +33,11 @@ def make_model(
         catalogue: the enum of its published weights, None where there are none.
         pretrained: the same as `weights="DEFAULT"`.
         weights: a member of the catalogue, its name, or the path of a checkpoint.
-        weights_backbone: ImageNet weights for the trunk: a member of torchvision's enum, its name, or the path of a file.
+        weights_backbone: ImageNet weights for the trunk: a member of torchvision's enum, its name, or the path of a
+            file.
         num_classes: classes with background; by default those of the weights, else the preset's.
-        trainable_layers: stages of the trunk that are trained, counted from its end; by default all of them from scratch,
-            and `finetuned_layers` with weights of either kind.
+        trainable_layers: stages of the trunk that are trained, counted from its end; by default all of them from
+            scratch, and `finetuned_layers` with weights of either kind.
         finetuned_layers: see there; None for all.
         progress: show a bar while downloading.
 

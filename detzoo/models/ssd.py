@@ -18,7 +18,8 @@ class SSD(nn.Module):
     Images are RGB, uint8 or float in [0, 1]: a list of [3, H, W] of any sizes, or a batch [B, 3, H, W]. Targets are
     torchvision's: per image a dict of `boxes` [N, 4], xyxy pixels of that image, and `labels` [N] from 1 on.
 
-    `losses`, `detect` and `predict` work in any mode; dropout and batch statistics follow `train()` and `eval()` as ever.
+    `losses`, `detect` and `predict` work in any mode; dropout and batch statistics follow `train()` and `eval()` as
+    ever.
 
     Args:
         backbone: images to feature maps; states `channels`.
@@ -64,7 +65,9 @@ class SSD(nn.Module):
     def forward(
         self, images: Images, targets: Sequence[Target] | PaddedTargets | None = None
     ) -> dict[str, Tensor] | list[Detection]:
-        """Losses while training, detections otherwise (torchvision's contract); `losses` and `detect` choose themselves."""
+        """Losses while training, detections otherwise (torchvision's contract); `losses` and `detect` choose
+        themselves.
+        """
         if not self.training:
             return self.detect(images)
         if targets is None:
@@ -110,5 +113,6 @@ def level_problem(backbone: Backbone, default_boxes: DefaultBoxGenerator) -> str
         return None
     return (
         f"the backbone gives {levels} feature maps (channels {backbone.channels}) but default_boxes are for "
-        f"{default_boxes.num_levels} levels: give aspect_ratios for {levels} levels, and {levels + 1} scales or {levels} sizes"
+        f"{default_boxes.num_levels} levels: "
+        f"give aspect_ratios for {levels} levels, and {levels + 1} scales or {levels} sizes"
     )

@@ -68,8 +68,8 @@ def ssdlite320_mobilenet_v3_large(
     Args:
         pretrained: the same as `weights="DEFAULT"`: torchvision's COCO weights, 21.3 AP.
         weights: a member of `SSDLite320_MobileNet_V3_Large_Weights`, its name, or the path of a checkpoint.
-        weights_backbone: ImageNet weights for the trunk: torchvision's "IMAGENET1K_V1" or "..._V2", or the path of a file.
-            They belong to the full tail, which replaces the reduced one then.
+        weights_backbone: ImageNet weights for the trunk: torchvision's "IMAGENET1K_V1" or "..._V2", or the path of a
+            file. They belong to the full tail, which replaces the reduced one then.
         num_classes: classes with background. Another number than that of the weights keeps all but the class head.
         trainable_layers: stages of the trunk that are trained, of 6; all by default.
         progress: show a bar while downloading.

@@ -1,7 +1,7 @@
 """detzoo against torchvision: the same random weights through our importer, the same inputs, the same outputs.
 
-The networks are made lively first (scaled weights, batch statistics of real activations), because a network as initialised
-answers almost the same everywhere, and then ties decide which boxes survive suppression.
+The networks are made lively first (scaled weights, batch statistics of real activations), because a network as
+initialised answers almost the same everywhere, and then ties decide which boxes survive suppression.
 """
 
 import pytest
