@@ -47,7 +47,7 @@ class Progress:
         yield from range(self.epoch + 1, last + 1)
 
     def save(self, folder: Path, row: dict[str, Any]) -> None:
-        """Count the epoch of `row` as done; rank 0 writes `last.pt`, and `best.pt` where the score is the best so far."""
+        """Count the epoch of `row` as done; rank 0 writes `last.pt`, and `best.pt` if the score is the best so far."""
         self.epoch = row["epoch"]
         self.rows.append(row)
         is_best = row.get(self.score, float("-inf")) > self.best

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
 
 from ..models import MODELS
 
@@ -82,6 +83,37 @@ class TrainConfig:
     picture_threshold: float = 0.4
 
 
+@dataclass
+class EvaluateConfig:
+    """A measurement.
+
+    Attributes:
+        source: a run folder, a checkpoint, or the name of a model with published weights.
+        dataset: of which `val` is measured.
+        metric: a part of `detzoo.metrics.METRICS`.
+        batch_size: images of a step, in each process.
+        workers: loading processes beside each process.
+        limit_images: images at most; null for all.
+        device: auto (a GPU if there is one), cpu or cuda.
+        output: a JSON file for the numbers; null to print them only.
+        pictures: a folder for pictures of ground truth against detections; null for none.
+        num_pictures: how many of them, spread evenly over the data set.
+        picture_threshold: least score of a detection that is drawn.
+    """
+
+    source: str = MISSING
+    dataset: Any = None
+    metric: Any = "coco"
+    batch_size: int = 8
+    workers: int = 0
+    limit_images: int | None = None
+    device: str = "auto"
+    output: str | None = None
+    pictures: str | None = None
+    num_pictures: int = 8
+    picture_threshold: float = 0.4
+
+
 def register_configs() -> None:
     """Offer the schema and every preset of the zoo to Hydra: `model=ssd300_vgg16` is `SSD300_VGG16`, number for number.
 
@@ -89,5 +121,6 @@ def register_configs() -> None:
     """
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
+    store.store(name="evaluate_schema", node=EvaluateConfig)
     for name, entry in MODELS.items():
         store.store(group="model", name=name, node=replace(entry.config, num_classes=None))

@@ -38,18 +38,17 @@ def finish(run: Run, metric: Metric, loader: DataLoader, *, pictures: int, score
         return
     model = load_checkpoint(best).to(run.device)
     numbers = evaluate(model, loader, metric)
-    write_metrics(run.folder / "metrics.json", metric, {"checkpoint": BEST, "epoch": read_checkpoint(best)["epoch"]})
+    facts = {"checkpoint": BEST, "epoch": read_checkpoint(best)["epoch"]}
+    write_report(run.folder / "metrics.json", metric_report(metric, facts))
     dataset = loader.dataset.dataset
     draw_pictures(model, dataset, run.folder / "pictures", count=pictures, score_threshold=score_threshold)
     logger.info("best epoch: %s", "  ".join(f"{name} {value:.3f}" for name, value in numbers.items()))
     logger.info("checkpoints, log and metrics: %s\npictures: %s", run.folder, run.folder / "pictures")
 
 
-def write_metrics(path: Path, metric: Metric, facts: dict[str, Any]) -> dict[str, Any]:
-    """The numbers of an evaluated metric, over all and by class, with the command and the machine, as JSON; rank 0
-    writes.
-    """
-    report = {
+def metric_report(metric: Metric, facts: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of an evaluated metric, over all and by class, beside the facts, the command and the machine."""
+    return {
         "metrics": _rounded(metric.compute()),
         "per_class": _rounded(metric.per_class()),
         "images": len(metric.results),
@@ -57,9 +56,12 @@ def write_metrics(path: Path, metric: Metric, facts: dict[str, Any]) -> dict[str
         "command": shlex.join(sys.argv),
         "machine": machine(),
     }
+
+
+def write_report(path: Path, report: dict[str, Any]) -> None:
+    """Write a report as JSON, on rank 0."""
     if distributed.is_main():
         write_json(path, report)
-    return report
 
 
 def draw_pictures(

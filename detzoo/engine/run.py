@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
+import torchvision
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -57,7 +58,7 @@ def start_run(
     seed: int,
     precision: str = "float32",
 ) -> Iterator[Run]:
-    """Join the processes that torchrun started, fix the seeds, agree on a folder; leave the process group at the end.
+    """Join the processes that torchrun started, fix the seeds, agree on a folder.
 
     Args:
         name: first part of the folder's name where none is given.
@@ -73,14 +74,28 @@ def start_run(
     if precision not in PRECISIONS:
         raise ValueError(f"precision={precision!r}: expected one of {', '.join(PRECISIONS)}")
     _check_folder(folder, resume)
+    with start_processes(device) as chosen:
+        _seed(seed)
+        yield Run(chosen, _agree_on_folder(name, resume or folder), precision)
+
+
+@contextmanager
+def start_processes(device: str) -> Iterator[torch.device]:
+    """Join the processes that torchrun started and start the log; leave the process group at the end.
+
+    Args:
+        device: auto (a GPU if there is one), cpu or cuda.
+
+    Raises:
+        ValueError: for an unknown device, or a GPU where there is none.
+    """
     chosen = _choose_device(device)
-    if "WORLD_SIZE" in os.environ and int(os.environ["WORLD_SIZE"]) > 1:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
         _start_log()
         _keep_freed_memory()
-        _seed(seed)
-        yield Run(chosen, _agree_on_folder(name, resume or folder), precision)
+        yield chosen
     finally:
         if distributed.is_distributed():
             dist.destroy_process_group()
@@ -88,14 +103,23 @@ def start_run(
 
 def machine() -> dict[str, str | int]:
     """What a number depends on besides the code."""
-    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
-        "processor": platform.processor() or platform.machine(),
+        "processor": _processor(),
         "threads": torch.get_num_threads(),
-        "accelerator": accelerator,
+        "processes": distributed.world_size(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
     }
+
+
+def _processor() -> str:
+    """The processor's name; Linux tells it in a file, other systems to `platform`."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _choose_device(device: str) -> torch.device:

@@ -1,0 +1,77 @@
+"""The command `detzoo`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .hub import DownloadError
+from .models import MODELS, list_models, load
+from .predict import class_names, default_device, describe, detect_files, write_picture
+from .version import __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand; what a user got wrong is one line on standard error and exit status 2."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except (ValueError, FileNotFoundError, DownloadError) as error:
+        print(f"detzoo: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="detzoo", description="Single-shot detectors, ready to use.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    predict = commands.add_parser("predict", help="detect in image files: boxes printed, pictures written")
+    predict.set_defaults(run=_predict)
+    predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    predict.add_argument(
+        "--model",
+        default="ssdlite320_mobilenet_v3_large",
+        help="a name of `detzoo list`, whose weights are fetched, a checkpoint or a run folder (default: %(default)s)",
+    )
+    predict.add_argument(
+        "--score-threshold", type=_fraction, default=0.4, help="least score shown (default: %(default)s)"
+    )
+    predict.add_argument(
+        "--output", type=Path, default=Path("detections"), help="folder for pictures (default: %(default)s)"
+    )
+
+    models = commands.add_parser("list", help="the models of the zoo and their published weights")
+    models.set_defaults(run=_list)
+    return parser
+
+
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number in [0, 1]")
+    return value
+
+
+def _predict(options: argparse.Namespace) -> int:
+    missing = [str(path) for path in options.images if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(f"no such image file: {', '.join(missing)}")
+    model = load(options.model).to(default_device())
+    names = class_names(model)
+    for detection in detect_files(model, options.images, score_threshold=options.score_threshold):
+        picture = write_picture(detection, names, options.output)
+        count = len(detection.found["labels"])
+        print(
+            f"{detection.path}: {count} box{'' if count == 1 else 'es'} (class, score, x1 y1 x2 y2), drawn in {picture}"
+        )
+        print("\n".join(f"  {line}" for line in describe(detection.found, names)), end="\n" if count else "")
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    for name in list_models():
+        weights = MODELS[name].weights
+        members = [] if weights is None else [member for member in weights.__members__ if member != "DEFAULT"]
+        print(f"{name:<32s} {', '.join(members) or 'no published weights'}")
+    return 0

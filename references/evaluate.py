@@ -1,0 +1,56 @@
+"""Measure a model on a data set.
+
+    python references/evaluate.py source=runs/demo-20260101-120000 dataset=synthetic
+    python references/evaluate.py source=ssd300_vgg16 dataset=coco dataset.root=/data/coco output=ssd300_coco.json
+
+`source` is a run folder, a checkpoint, or the name of a model whose published weights are fetched. Images are fed
+whole, and the model resizes them as its weights want it. Runs under torchrun as well: each process takes its share.
+"""
+
+import json
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+import detzoo
+from detzoo import distributed
+from detzoo.data import DATASETS, evaluation_loader
+from detzoo.engine.config import EvaluateConfig, register_configs
+from detzoo.engine.evaluate import evaluate
+from detzoo.engine.report import draw_pictures, metric_report, write_report
+from detzoo.engine.run import start_processes
+from detzoo.lookup import build_part
+from detzoo.metrics import METRICS
+
+register_configs()
+
+
+@hydra.main(config_path="../configs", config_name="evaluate", version_base="1.3")
+def main(cfg: DictConfig) -> None:
+    config: EvaluateConfig = OmegaConf.to_object(cfg)
+    with start_processes(config.device) as device:
+        model = detzoo.load(config.source).to(device)
+        dataset = build_part(DATASETS, config.dataset["val"], "dataset.val")
+        loader = evaluation_loader(
+            dataset, batch_size=config.batch_size, workers=config.workers, limit=config.limit_images
+        )
+        metric = build_part(METRICS, config.metric, "metric", annotations=dataset.annotations)
+        evaluate(model, loader, metric)
+        report = metric_report(metric, {"source": config.source, "data": config.dataset["val"]})
+        if distributed.is_main():
+            print(json.dumps(report, indent=2))
+        if config.output:
+            write_report(Path(config.output), report)
+        if config.pictures:
+            draw_pictures(
+                model,
+                dataset,
+                Path(config.pictures),
+                count=config.num_pictures,
+                score_threshold=config.picture_threshold,
+            )
+
+
+if __name__ == "__main__":
+    main()
