@@ -118,7 +118,7 @@ def option_problems(
             problems.append(f"{what}.{name} = {value!r} ({type(value).__name__}): expected {_spell(hints[name])}")
     for name in open_names:
         if parameters[name].default is inspect.Parameter.empty and name not in options:
-            problems.append(f"{what} needs the option {name!r} ({_spell(hints.get(name, Any))})")
+            problems.append(f"{what} needs the option {name!r}{_expected(hints.get(name, Any))}")
     return problems
 
 
@@ -152,6 +152,10 @@ def _is_list(value: Any) -> bool:
 
 def _type_hints(builder: Callable) -> dict[str, Any]:
     return typing.get_type_hints(builder.__init__ if inspect.isclass(builder) else builder)
+
+
+def _expected(hint: Any) -> str:
+    return "" if hint is Any else f" ({_spell(hint)})"
 
 
 def _spell(hint: Any) -> str:

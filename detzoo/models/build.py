@@ -21,9 +21,18 @@ from ..components import (
     Preprocess,
 )
 from ..lookup import ConfigError, build_part, resolve_part
-from .config import SSDConfig, read_config
+from .config import SSDConfig, check_config
 from .ssd import SSD, level_problem
 
+TABLES: dict[str, Mapping[str, Any]] = {
+    "backbone": BACKBONES,
+    "default_boxes": DEFAULT_BOXES,
+    "matcher": MATCHERS,
+    "coder": CODERS,
+    "loss": LOSSES,
+    "preprocess": PREPROCESSES,
+    "postprocess": POSTPROCESSES,
+}  # and HEADS: a head is built last, from what the others say
 HEAD_DERIVED = ("channels", "boxes_per_cell", "num_classes")
 T = TypeVar("T")
 
@@ -59,44 +68,37 @@ def build_ssd(
         ConfigError: a ValueError that lists everything wrong with the config: misspelt or ill-typed options with the
             nearest right word, unknown names, numbers of levels that do not fit.
     """
-    config = read_config(config)
-    problems: list[str] = []
-
-    def part(ready: T | None, table: Mapping[str, Any], what: str, **derived: Any) -> T | None:
-        return (
-            ready
-            if ready is not None
-            else _attempt(problems, build_part, table, getattr(config, what), what, **derived)
-        )
-
-    backbone = part(backbone, BACKBONES, "backbone")
-    default_boxes = part(default_boxes, DEFAULT_BOXES, "default_boxes", image_size=config.size)
-    matcher = part(matcher, MATCHERS, "matcher")
-    coder = part(coder, CODERS, "coder")
-    loss = part(loss, LOSSES, "loss")
-    preprocess = part(preprocess, PREPROCESSES, "preprocess", size=config.size)
-    postprocess = part(postprocess, POSTPROCESSES, "postprocess")
-    num_classes = _attempt(problems, _num_classes, config, categories)
-    if head is None:  # the head needs the others: check its options even where one of them is missing
-        _attempt(problems, resolve_part, HEADS, config.head, "head", HEAD_DERIVED)
-    if backbone is not None and default_boxes is not None and (mismatch := level_problem(backbone, default_boxes)):
-        problems.append(mismatch)
+    values, problems = check_config(config)
+    size = tuple(values["size"])
+    ready = (backbone, default_boxes, matcher, coder, loss, preprocess, postprocess)
+    derived = {"default_boxes": {"image_size": size}, "preprocess": {"size": size}}
+    parts = {
+        name: given if given is not None else _build(problems, values, name, derived.get(name, {}))
+        for name, given in zip(TABLES, ready, strict=True)
+    }
+    num_classes = _attempt(problems, _num_classes, values["num_classes"], categories)
+    if head is None:  # it needs the others: look at its options even where one of them is missing
+        _attempt(problems, resolve_part, HEADS, values["head"], "head", HEAD_DERIVED)
+    problems += _level_problems(parts["backbone"], parts["default_boxes"])
     if problems:
         raise ConfigError(problems)
+    if head is None:
+        facts = (parts["backbone"].channels, parts["default_boxes"].boxes_per_cell, num_classes)
+        head = build_part(HEADS, values["head"], "head", **dict(zip(HEAD_DERIVED, facts, strict=True)))
+    return SSD(**parts, head=head, categories=categories)
 
-    derived = dict(zip(HEAD_DERIVED, (backbone.channels, default_boxes.boxes_per_cell, num_classes), strict=True))
-    head = head if head is not None else build_part(HEADS, config.head, "head", **derived)
-    return SSD(
-        backbone=backbone,
-        default_boxes=default_boxes,
-        head=head,
-        matcher=matcher,
-        coder=coder,
-        loss=loss,
-        preprocess=preprocess,
-        postprocess=postprocess,
-        categories=categories,
-    )
+
+def _build(problems: list[str], values: Mapping[str, Any], name: str, derived: Mapping[str, Any]) -> Any:
+    if name not in values:  # a missing part is among the problems already
+        return None
+    return _attempt(problems, build_part, TABLES[name], values[name], name, **derived)
+
+
+def _level_problems(backbone: Backbone | None, default_boxes: DefaultBoxGenerator | None) -> list[str]:
+    if backbone is None or default_boxes is None:
+        return []
+    problem = level_problem(backbone, default_boxes)
+    return [problem] if problem else []
 
 
 def _attempt(problems: list[str], build: Callable[..., T], *args: Any, **derived: Any) -> T | None:
@@ -110,14 +112,14 @@ def _attempt(problems: list[str], build: Callable[..., T], *args: Any, **derived
     return None
 
 
-def _num_classes(config: SSDConfig, categories: Categories | None) -> int:
-    if categories is None and config.num_classes is None:
+def _num_classes(configured: int | None, categories: Categories | None) -> int:
+    if categories is None and configured is None:
         raise ValueError("model.num_classes is not set: set it (background counts), or pass the data set's categories")
     if categories is None:
-        return config.num_classes
-    if config.num_classes not in (None, categories.num_classes):
+        return configured
+    if configured not in (None, categories.num_classes):
         raise ValueError(
-            f"model.num_classes = {config.num_classes}, but there are {len(categories)} categories and background, "
+            f"model.num_classes = {configured}, but there are {len(categories)} categories and background, "
             f"{categories.num_classes} classes: leave num_classes out (null), it follows from the categories"
         )
     return categories.num_classes

@@ -1,10 +1,10 @@
 """The one place where a model's numbers are written down."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, get_type_hints
 
-from ..lookup import ConfigError, option_problems
+from ..lookup import ConfigError, fits, option_problems
 
 
 @dataclass
@@ -55,17 +55,35 @@ def read_config(config: SSDConfig | Mapping[str, Any]) -> SSDConfig:
     Raises:
         ConfigError: for unknown, missing or ill-typed fields, all of them at once.
     """
-    values = config.as_dict() if isinstance(config, SSDConfig) else _plain(config)
-    if not isinstance(values, dict):
-        raise ConfigError([f"a model config is an SSDConfig or a mapping of its fields, got {type(config).__name__}"])
-    problems = option_problems(SSDConfig, values, "model")
-    if not problems and values.get("num_classes") is not None and values["num_classes"] < 2:
-        problems = [f"model.num_classes = {values['num_classes']}: expected at least 2, since background counts"]
-    if not problems and min(values.get("size", (1,))) < 1:
-        problems = [f"model.size = {values['size']}: expected a positive height and width in pixels"]
+    values, problems = check_config(config)
     if problems:
         raise ConfigError(problems)
     return SSDConfig(**values)
+
+
+def check_config(config: SSDConfig | Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The fields of a config that can be used, defaults filled in, and what is wrong with the others.
+
+    An ill-typed field falls back to its default, so that the rest can still be checked; its problem is on the list.
+    """
+    values = config.as_dict() if isinstance(config, SSDConfig) else _plain(config)
+    if not isinstance(values, dict):
+        raise ConfigError([f"a model config is an SSDConfig or a mapping of its fields, got {type(config).__name__}"])
+    hints, usable = get_type_hints(SSDConfig), {}
+    for field in fields(SSDConfig):
+        value = values.get(field.name, field.default)
+        if value is not MISSING:
+            usable[field.name] = value if fits(value, hints[field.name]) else field.default
+    return usable, option_problems(SSDConfig, values, "model") + _range_problems(usable)
+
+
+def _range_problems(values: Mapping[str, Any]) -> list[str]:
+    problems = []
+    if values["num_classes"] is not None and values["num_classes"] < 2:
+        problems.append(f"model.num_classes = {values['num_classes']}: expected at least 2, since background counts")
+    if min(values["size"]) < 1:
+        problems.append(f"model.size = {values['size']}: expected a positive height and width in pixels")
+    return problems
 
 
 def _plain(value: Any) -> Any:
