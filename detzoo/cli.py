@@ -1,13 +1,14 @@
 """The command `detzoo`."""
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from .hub import DownloadError
 from .models import MODELS, list_models, load
-from .predict import class_names, default_device, describe, detect_files, write_picture
+from .predict import class_names, default_device, describe, detect_files, picture_path, write_picture
 from .version import __version__
 
 
@@ -16,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
-    except (ValueError, FileNotFoundError, DownloadError) as error:
+    except (ValueError, OSError, DownloadError) as error:
         print(f"detzoo: {error}", file=sys.stderr)
         return 2
 
@@ -47,16 +48,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _fraction(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text}: expected a number in [0, 1]")
     return value
 
 
 def _predict(options: argparse.Namespace) -> int:
-    missing = [str(path) for path in options.images if not path.is_file()]
-    if missing:
-        raise FileNotFoundError(f"no such image file: {', '.join(missing)}")
+    _check_images(options.images, options.output)
     model = load(options.model).to(default_device())
     names = class_names(model)
     for detection in detect_files(model, options.images, score_threshold=options.score_threshold):
@@ -67,6 +69,21 @@ def _predict(options: argparse.Namespace) -> int:
         )
         print("\n".join(f"  {line}" for line in describe(detection.found, names)), end="\n" if count else "")
     return 0
+
+
+def _check_images(paths: Sequence[Path], folder: Path) -> None:
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(f"no such image file: {', '.join(missing)}")
+    pictures: dict[Path, Path] = {}
+    for path in paths:
+        picture = picture_path(path, folder)
+        if picture in pictures:
+            raise ValueError(
+                f"{pictures[picture]} and {path} would both be drawn in {picture}: "
+                "detect in one after the other, with another --output"
+            )
+        pictures[picture] = path
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -29,7 +29,7 @@ class ConfigError(ValueError):
 
 def suggest(word: str, known: Collection[str]) -> str:
     """The tail of an error message: the nearest known word, or all of them where none is near."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(word), known, n=1, cutoff=0.5)  # YAML has keys that are numbers
     return f"did you mean {near[0]!r}?" if near else f"expected one of: {', '.join(sorted(known)) or '(none)'}"
 
 
@@ -51,7 +51,7 @@ def import_path(path: str, what: str) -> Any:
     module_path, _, attribute = path.rpartition(".")
     try:
         module = importlib.import_module(module_path)
-    except ImportError as error:
+    except (ImportError, TypeError, ValueError) as error:  # the latter two: an empty or relative module name
         raise ValueError(f"{what} {path!r}: cannot import {module_path!r} ({error})") from error
     if not hasattr(module, attribute):
         raise ValueError(

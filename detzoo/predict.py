@@ -68,9 +68,14 @@ def describe(found: Detection, names: Sequence[str]) -> list[str]:
     ]
 
 
+def picture_path(path: Path, folder: Path) -> Path:
+    """Where in `folder` the picture of an image file goes: `<name>_detections.jpg`."""
+    return folder / f"{path.stem}_detections.jpg"
+
+
 def write_picture(detection: FileDetection, names: Sequence[str], folder: Path) -> Path:
-    """The image with its boxes, as `<name>_detections.jpg` in `folder`."""
-    path = folder / f"{detection.path.stem}_detections.jpg"
+    """Write the image with its boxes into `folder`."""
+    path = picture_path(detection.path, folder)
     with replacing(path) as unfinished:
         draw_boxes(detection.image, detection.found, names).save(unfinished, quality=92)
     return path

@@ -60,7 +60,7 @@ def _draw_box(
     draw.rectangle(box, outline=colour, width=2)
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     x = max(0, min(box[0], draw.im.size[0] - right - 4))
-    y = box[1] - bottom - 4 if box[1] > bottom + 4 else box[1]
+    y = box[1] - bottom - 4 if box[1] > bottom + 4 else max(0, box[1])
     draw.rectangle((x, y, x + right + 4, y + bottom + 4), fill=colour)
     dark = sum(colour) > 380
     draw.text((x + 2, y + 2), text, fill="black" if dark else "white", font=font)

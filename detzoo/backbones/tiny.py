@@ -8,35 +8,23 @@ from torchvision.ops import Conv2dNormActivation
 from .base import Backbone
 
 
-def tiny(
-    channels: Sequence[int] = (16, 32, 64, 128, 128),
-    first_level: int = 3,
-    pool_to_one: bool = True,
-    blocks_per_level: int = 2,
-) -> Backbone:
-    """Blocks of 3x3 convolutions, each followed by max-pooling of stride 2 (TinySSD, Dive into Deep Learning, section
-    14.7).
+def tiny(channels: Sequence[int] = (24, 48, 96, 128, 160), first_level: int = 3, convolutions: int = 2) -> Backbone:
+    """Blocks of 3x3 convolutions with batch norm and ReLU, each of which halves the map.
 
     Args:
-        channels: of each block; map k has 1/2^(k+1) of the input's side.
-        first_level: number of blocks before the first map leaves.
-        pool_to_one: add a last level, the maximum over the whole map, as TinySSD has.
-        blocks_per_level: convolutions in a block.
+        channels: of each block; its output has 1/2, 1/4, ... of the input's side.
+        first_level: number of blocks before the first map leaves; one leaves after every block from then on.
+        convolutions: in a block; the first has stride 2.
     """
     if not 1 <= first_level <= len(channels):
         raise ValueError(f"tiny: first_level must lie in 1..{len(channels)}, the number of blocks, got {first_level}")
-    blocks = [
-        _down(inputs, outputs, blocks_per_level) for inputs, outputs in zip((3, *channels), channels, strict=False)
-    ]
-    extras = [nn.AdaptiveMaxPool2d(1)] if pool_to_one else []
-    levels = [*channels[first_level - 1 :], *channels[-1:] * len(extras)]
-    taps = {layer: None for layer in range(first_level - 1, len(channels))}
-    return Backbone(blocks, taps, extras, levels, range(len(channels)))
+    if convolutions < 1:
+        raise ValueError(f"tiny: expected at least one convolution in a block, got convolutions={convolutions}")
+    blocks = [_block(inputs, outputs, convolutions) for inputs, outputs in zip((3, *channels), channels)]
+    taps = {block: None for block in range(first_level - 1, len(channels))}
+    return Backbone(blocks, taps, [], channels[first_level - 1 :], range(len(channels)))
 
 
-def _down(inputs: int, outputs: int, convolutions: int) -> nn.Sequential:
-    layers = [
-        Conv2dNormActivation(width, outputs, activation_layer=nn.ReLU)
-        for width in (inputs, *[outputs] * (convolutions - 1))
-    ]
-    return nn.Sequential(*layers, nn.MaxPool2d(2))
+def _block(inputs: int, outputs: int, convolutions: int) -> nn.Sequential:
+    down = Conv2dNormActivation(inputs, outputs, stride=2)
+    return nn.Sequential(down, *(Conv2dNormActivation(outputs, outputs) for _ in range(convolutions - 1)))

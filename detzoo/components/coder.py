@@ -39,7 +39,10 @@ class BoxCoder:
         default = xyxy_to_cxcywh(default_boxes.float())
         deltas = deltas.float() / deltas.new_tensor(self.weights, dtype=torch.float32)
         centres = default[..., :2] + deltas[..., :2] * default[..., 2:]
-        sizes = default[..., 2:] * deltas[..., 2:].clamp(max=self.max_log_size).exp()
+        log_sizes = deltas[..., 2:]
+        if self.max_log_size is not None:
+            log_sizes = log_sizes.clamp(max=self.max_log_size)
+        sizes = default[..., 2:] * log_sizes.exp()
         return cxcywh_to_xyxy(torch.cat((centres, sizes), dim=-1))
 
     def __repr__(self) -> str:

@@ -28,7 +28,7 @@ class DefaultBoxGenerator(nn.Module):
             of 300 pixels), `"none"` is the Caffe original's.
 
     Raises:
-        ValueError: if `steps` does not fit the levels, or a level has no shape or one that is not positive.
+        ValueError: if `steps` does not fit the levels, a level has no shape, or a step or shape is not positive.
     """
 
     def __init__(
@@ -39,6 +39,8 @@ class DefaultBoxGenerator(nn.Module):
             raise ValueError(
                 f"default boxes on {len(shapes)} levels need as many steps, got {len(steps)}: {list(steps)}"
             )
+        if steps is not None and min(steps) <= 0:
+            raise ValueError(f"default boxes: expected positive steps, got {list(steps)}")
         for level, level_shapes in enumerate(shapes):
             if not level_shapes or min(map(min, level_shapes)) <= 0:
                 raise ValueError(
@@ -161,6 +163,11 @@ class DefaultBoxGenerator(nn.Module):
 
 def _cell_shapes(low: Shape, high: Shape, ratios: Sequence[float]) -> list[Shape]:
     """The two squares and, for each ratio, the wide and the tall box, in the order of the paper's released models."""
+    if min(*low, *high, *ratios) <= 0:
+        raise ValueError(
+            f"default boxes: expected positive scales (or sizes) and aspect_ratios, got {low[0]:g} and {high[0]:g} "
+            f"with the ratios {list(ratios)}"
+        )
     width, height = low
     shapes = [low, (math.sqrt(width * high[0]), math.sqrt(height * high[1]))]
     for root in map(math.sqrt, ratios):

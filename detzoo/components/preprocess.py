@@ -84,7 +84,7 @@ class Preprocess(nn.Module):
             return targets.to(self.mean.device)
         sizes = image_sizes(images)
         fitted = [
-            Target(boxes=scale_boxes(target["boxes"].float(), size, self.size), labels=target["labels"])
+            Target(boxes=scale_boxes(target["boxes"].reshape(-1, 4).float(), size, self.size), labels=target["labels"])
             for target, size in zip(targets, sizes, strict=True)
         ]
         return pad_targets(fitted).to(self.mean.device)
@@ -113,11 +113,11 @@ def image_sizes(images: Images) -> list[Size]:
 
 
 def check_images(images: Images) -> None:
-    """Raise a ValueError that names the first image which is not RGB, uint8 or float."""
+    """Raise a ValueError that names the first image which is not RGB, uint8 or float, or has no pixels."""
     if len(images) == 0:
         raise ValueError("got no images: expected a list of [3, H, W] tensors or a [B, 3, H, W] batch")
     for index, image in enumerate(images):
-        if image.ndim != 3 or image.shape[0] != 3:
+        if image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
             raise ValueError(f"image {index} has shape {tuple(image.shape)}: expected RGB, [3, height, width]")
         if image.dtype != torch.uint8 and not image.is_floating_point():
             raise ValueError(f"image {index} is {image.dtype}: expected uint8, or floats in [0, 1]")

@@ -5,11 +5,12 @@ processes, and an epoch can be begun again.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -45,15 +46,16 @@ class TrainingSamples(Dataset):
         epoch, index = key
         annotations, rows = self.dataset.annotations, self.dataset.annotations.rows(index)
         single = ~annotations.crowd[rows]
-        pixels, target = augment(
-            open_checked(self.dataset, index),
-            tuple(annotations.image_sizes[index].tolist()),
-            annotations.boxes[rows][single],
-            annotations.labels[rows][single],
-            self.size,
-            self.augmentation,
-            seed=(self.seed, epoch, index),
-        )
+        with readable(self.dataset, index) as image:
+            pixels, target = augment(
+                image,
+                tuple(annotations.image_sizes[index].tolist()),
+                annotations.boxes[rows][single],
+                annotations.labels[rows][single],
+                self.size,
+                self.augmentation,
+                seed=(self.seed, epoch, index),
+            )
         return pixels, target, index
 
 
@@ -67,27 +69,38 @@ class WholeImages(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        pixels = np.array(open_checked(self.dataset, index).convert("RGB"))
+        with readable(self.dataset, index) as image:
+            pixels = np.array(image.convert("RGB"))
         return torch.from_numpy(pixels).movedim(-1, 0), index
 
 
-def open_checked(dataset: DetectionDataset, index: int) -> Image.Image:
-    """Open an image and hold its size against the annotations: boxes of another image would train on nonsense.
+# What Pillow raises for a file that is no whole image: when it is opened, or later, when its pixels are decoded.
+UNREADABLE = (OSError, SyntaxError, Image.DecompressionBombError)
+
+
+@contextmanager
+def readable(dataset: DetectionDataset, index: int) -> Iterator[Image.Image]:
+    """Image number `index`, opened, to be decoded inside the block; its size was held against the annotations, since
+    boxes of another image would train on nonsense.
 
     Raises:
         ValueError: naming the image, if it cannot be read or has another size.
     """
     try:
         image = dataset.open_image(index)
-    except (OSError, UnidentifiedImageError) as error:
+        _check_size(image, dataset, index)
+        yield image
+    except UNREADABLE as error:
         raise ValueError(f"{dataset.name(index)} cannot be read as an image: {error}") from error
-    annotated = tuple(dataset.annotations.image_sizes[index].tolist())
-    if image.size[::-1] != annotated:
+
+
+def _check_size(image: Image.Image, dataset: DetectionDataset, index: int) -> None:
+    height, width = dataset.annotations.image_sizes[index].tolist()
+    if image.size != (width, height):
         raise ValueError(
             f"{dataset.name(index)} is {image.height}x{image.width} pixels (height x width) but was annotated as "
-            f"{annotated[0]}x{annotated[1]}: annotations and image do not belong together"
+            f"{height}x{width}: annotations and image do not belong together"
         )
-    return image
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):

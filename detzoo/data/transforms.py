@@ -173,8 +173,9 @@ def render(image: Image.Image, view: View, size: Size, output: Size, fill: tuple
     """
     source, target, flip = view
     wanted = (int(size[1] * target.width / source.width), int(size[0] * target.height / source.height))
-    image.draft("RGB", wanted)
-    scale_x, scale_y = image.width / size[1], image.height / size[0]
+    drafted = image.draft("RGB", wanted)  # its size is exact, that of the pixels rounded up; None if this is no JPEG
+    width, height = drafted[1][2:] if drafted else image.size
+    scale_x, scale_y = width / size[1], height / size[0]
     box = (source.x0 * scale_x, source.y0 * scale_y, source.x1 * scale_x, source.y1 * scale_y)
     part = image.convert("RGB").resize((int(target.width), int(target.height)), Image.Resampling.BILINEAR, box=box)
     pixels = np.asarray(part)
@@ -187,7 +188,7 @@ def render(image: Image.Image, view: View, size: Size, output: Size, fill: tuple
 
 def distort_colours(rng: np.random.Generator, pixels: np.ndarray) -> np.ndarray:
     """Photometric distortion of [H, W, 3] bytes with torchvision's ranges and order (RandomPhotometricDistort)."""
-    image = torch.from_numpy(np.ascontiguousarray(pixels)).movedim(-1, 0)
+    image = torch.from_numpy(np.array(pixels, order="C")).movedim(-1, 0)
     contrast = (F.adjust_contrast, rng.uniform(0.5, 1.5))
     steps = [
         (F.adjust_brightness, rng.uniform(0.875, 1.125)),
@@ -236,4 +237,4 @@ def augment(
     target = Target(
         boxes=torch.from_numpy(fitted[visible].astype(np.float32)), labels=torch.from_numpy(labels[kept][visible])
     )
-    return torch.from_numpy(np.array(pixels)), target  # a copy: Pillow's own pixels are read-only
+    return torch.from_numpy(np.array(pixels, order="C")), target  # a copy: Pillow's own pixels are read-only

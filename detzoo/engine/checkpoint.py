@@ -65,10 +65,20 @@ class Progress:
 
         Raises:
             FileNotFoundError: if there is none.
-            ValueError: if it belongs to another model.
+            ValueError: if it belongs to another model, or to other classes.
         """
         record = read_checkpoint(folder / LAST)
+        known, wanted = record["categories"], model_record(self.model, self.config)["categories"]
+        if known != wanted:
+            raise ValueError(
+                f"{folder / LAST} was trained on other classes, {_names(known)}, than those of the data set, "
+                f"{_names(wanted)}: go on with the config that the run began with, or start a new one with weights="
+            )
         load_weights(self.model, record["model"])
         self.optimizer.load_state_dict(record["optimizer"])
         self.schedule.load_state_dict(record["schedule"])
         self.epoch, self.best, self.rows = record["epoch"], record["best"], record["rows"]
+
+
+def _names(categories: dict[str, Any] | None) -> str:
+    return "without names" if categories is None else ", ".join(categories["names"])

@@ -7,6 +7,7 @@ import torch
 from ..categories import Categories
 from ..lookup import split_part
 from ..models import SSD, build_ssd
+from ..models.config import read_config
 from ..models.weights import load_backbone_weights, load_weights, read_state_dict
 from .config import TrainConfig
 
@@ -26,7 +27,7 @@ def build_model(config: TrainConfig, categories: Categories, device: torch.devic
     if config.weights:
         load_weights(model, read_state_dict(config.weights))
     if config.weights_backbone:
-        name, _ = split_part(config.model.backbone, "model.backbone")
+        name, _ = split_part(read_config(config.model).backbone, "model.backbone")
         load_backbone_weights(model.backbone, name, config.weights_backbone)
     if config.trainable_layers is not None:
         model.backbone.train_last(config.trainable_layers)

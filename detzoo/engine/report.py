@@ -33,6 +33,7 @@ def write_config(run: Run, text: str) -> None:
 def finish(run: Run, metric: Metric, loader: DataLoader, *, pictures: int, score_threshold: float) -> None:
     """Measure the best checkpoint once more, write `metrics.json` and pictures, and say where all of it lies."""
     best = run.folder / BEST
+    distributed.barrier()  # rank 0 may still be writing it
     if not best.is_file():
         logger.info("no epoch was evaluated yet; the run so far is in %s", run.folder)
         return

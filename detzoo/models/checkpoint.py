@@ -33,6 +33,16 @@ def save_checkpoint(path: str | Path, record: dict[str, Any]) -> None:
         torch.save(record, unfinished)
 
 
+def is_checkpoint(content: Any) -> bool:
+    """Whether what was read from a file is a checkpoint of this project."""
+    return isinstance(content, dict) and content.get("format") == FORMAT
+
+
+def categories_of(record: dict[str, Any]) -> Categories | None:
+    """The names of the classes in a checkpoint."""
+    return Categories(**record["categories"]) if record["categories"] else None
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """The content of a checkpoint of this project.
 
@@ -41,7 +51,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ValueError: if it is something else.
     """
     content = read_file(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not is_checkpoint(content):
         raise ValueError(f"{path} is no checkpoint of detzoo: expected one that references/train.py wrote")
     return content
 
@@ -56,7 +66,6 @@ def load_checkpoint(path: str | Path) -> SSD:
     if path.is_dir():
         path = path / BEST if (path / BEST).is_file() else path / LAST
     record = read_checkpoint(path)
-    categories = record["categories"]
-    model = build_ssd(record["config"], categories=Categories(**categories) if categories else None)
+    model = build_ssd(record["config"], categories=categories_of(record))
     load_weights(model, record["model"])
     return model.eval()

@@ -1,17 +1,35 @@
 """What all entry points do once they have chosen their numbers."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..categories import Categories
-from ..lookup import split_part
+from ..components import DEFAULT_BOXES
+from ..lookup import build_part, split_part
 from .build import build_ssd
+from .checkpoint import categories_of, is_checkpoint
 from .config import SSDConfig
 from .ssd import SSD
-from .weights import WeightsEnum, load_backbone_weights, load_weights, num_classes_of, read_state_dict
+from .weights import (
+    StateDict,
+    WeightsEnum,
+    load_backbone_weights,
+    load_weights,
+    num_classes_of,
+    read_file,
+    state_dict_of,
+)
 
 WeightsLike = WeightsEnum | str | Path | None
+
+
+class Found(NamedTuple):
+    """Weights under detzoo's names, and what their labels mean, None where the file does not say."""
+
+    state: StateDict
+    categories: Categories | None
 
 
 def make_model(
@@ -48,21 +66,19 @@ def make_model(
     chosen = choose_weights(catalogue, pretrained, weights)
     if chosen is not None and weights_backbone is not None:
         raise ValueError("weights and weights_backbone exclude each other: the former contain a trunk")
-    state, categories = None, None
-    if chosen is not None:
-        state, categories = _read(chosen, progress)
-        num_classes = num_classes or num_classes_of(state, build_ssd(config).default_boxes.boxes_per_cell[0])
-    fits = categories is not None and num_classes == categories.num_classes
-    model = build_ssd(
-        replace(config, num_classes=num_classes or config.num_classes), categories=categories if fits else None
-    )
-    if state is not None:
-        load_weights(model, state)
+    found = _read(chosen, config, progress) if chosen is not None else None
+    if num_classes is None and found is not None:
+        num_classes = num_classes_of(found.state, _boxes_per_cell(config))
+    if num_classes is not None:
+        config = replace(config, num_classes=num_classes)
+    named = found is not None and found.categories is not None and found.categories.num_classes == config.num_classes
+    model = build_ssd(config, categories=found.categories if named else None)
+    if found is not None:
+        load_weights(model, found.state)
     if weights_backbone is not None:
-        load_backbone_weights(
-            model.backbone, split_part(config.backbone, "backbone")[0], weights_backbone, progress=progress
-        )
-    if trainable_layers is None and (chosen is not None or weights_backbone is not None):
+        name, _ = split_part(config.backbone, "backbone")
+        load_backbone_weights(model.backbone, name, weights_backbone, progress=progress)
+    if trainable_layers is None and (found is not None or weights_backbone is not None):
         trainable_layers = finetuned_layers
     if trainable_layers is not None:
         model.backbone.train_last(trainable_layers)
@@ -93,7 +109,26 @@ def _looks_like_path(text: str) -> bool:
     return "/" in text or "\\" in text or Path(text).suffix in (".pth", ".pt") or Path(text).is_file()
 
 
-def _read(chosen: WeightsEnum | Path, progress: bool) -> tuple[dict, Categories | None]:
+def _read(chosen: WeightsEnum | Path, config: SSDConfig, progress: bool) -> Found:
     if isinstance(chosen, WeightsEnum):
-        return chosen.get_state_dict(progress=progress), chosen.categories
-    return read_state_dict(chosen), None
+        return Found(chosen.get_state_dict(progress=progress), chosen.categories)
+    content = read_file(chosen)
+    if is_checkpoint(content):
+        _check_same_network(content["config"], config, chosen)
+    return Found(state_dict_of(content, chosen), categories_of(content) if is_checkpoint(content) else None)
+
+
+def _check_same_network(trained: Mapping[str, Any], config: SSDConfig, path: Path) -> None:
+    """Equal shapes hide different default boxes: what gives the numbers their meaning must be the same."""
+    here = config.as_dict()
+    other = [name for name in ("backbone", "default_boxes", "head", "coder", "size") if trained[name] != here[name]]
+    if other:
+        raise ValueError(
+            f"{path} was trained with another {', '.join(other)} than this model has: detzoo.load({str(path)!r}) "
+            "builds the model that it was trained as"
+        )
+
+
+def _boxes_per_cell(config: SSDConfig) -> int:
+    """Default boxes in a cell of the first level."""
+    return build_part(DEFAULT_BOXES, config.default_boxes, "default_boxes", image_size=config.size).boxes_per_cell[0]

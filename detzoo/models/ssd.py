@@ -84,8 +84,9 @@ class SSD(nn.Module):
         """
         if not isinstance(targets, PaddedTargets):
             check_targets(targets, images, self.head.num_classes)
+        batch = self.preprocess(images)
         targets = self.preprocess.fit_targets(targets, images)
-        logits, deltas, default_boxes = self.predict(self.preprocess(images))
+        logits, deltas, default_boxes = self.predict(batch)
         labels, target_deltas = assign_targets(targets, default_boxes, self.matcher, self.coder)
         return self.loss(logits, deltas, labels, target_deltas, default_boxes)
 

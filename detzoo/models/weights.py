@@ -1,13 +1,12 @@
 """Published weights: where they are, what they are, and how they get into a model."""
 
 import logging
-import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import torch
 import torchvision
@@ -92,8 +91,10 @@ def read_file(path: str | Path) -> Any:
         raise FileNotFoundError(f"no weights file at {path}")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, BadZipFile, UnicodeDecodeError) as error:
-        reason = str(error).split("\n")[0]
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file makes the unpickler fail in a dozen ways (KeyError, struct.error, ...)
+        reason = f"{type(error).__name__}: {error}".split("\n")[0]
         raise ValueError(
             f"{path} cannot be read as a file of tensors ({reason}): is it complete, and a checkpoint?"
         ) from error
@@ -101,12 +102,32 @@ def read_file(path: str | Path) -> Any:
 
 def read_state_dict(path: str | Path) -> StateDict:
     """Weights of a detector under detzoo's names, from a detzoo checkpoint or torchvision's file."""
-    content = read_file(path)
+    return state_dict_of(read_file(path), path)
+
+
+def state_dict_of(content: Any, path: str | Path) -> StateDict:
+    """The weights in what `read_file` gave; the path is for messages."""
+    state = _tensors_in(content, path)
+    with _naming(path):
+        return from_torchvision.convert_detector(state) if from_torchvision.is_detector(state) else state
+
+
+def _tensors_in(content: Any, path: str | Path) -> StateDict:
     state = content.get("model", content) if isinstance(content, dict) else content
-    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not state or not all(map(_is_named_tensor, state.items())):
         raise ValueError(f"{path} holds no state dict: expected names and tensors, or a detzoo checkpoint")
+    return dict(state)
+
+
+def _is_named_tensor(item: tuple[Any, Any]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], Tensor)
+
+
+@contextmanager
+def _naming(path: str | Path) -> Iterator[None]:
+    """Begin the message of a ValueError with the file that is to blame."""
     try:
-        return from_torchvision.convert_detector(state) if from_torchvision.is_detector(state) else dict(state)
+        yield
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -159,7 +180,10 @@ def load_backbone_weights(backbone: Backbone, name: str, weights: Any, *, progre
         weights: a member of torchvision's enum, its name ("IMAGENET1K_V1"), or the path of a file.
         progress: show a bar while downloading.
     """
-    state = from_torchvision.convert_trunk(read_file(_trunk_file(name, weights, progress)), name)
+    path = _trunk_file(name, weights, progress)
+    tensors = _tensors_in(read_file(path), path)
+    with _naming(path):
+        state = from_torchvision.convert_trunk(tensors, name)
     own = {key: tensor for key, tensor in backbone.state_dict().items() if key.startswith("trunk.")}
     wrong = [
         key

@@ -1,0 +1,182 @@
+"""A run that was stopped goes on as though it had not been, and its files are whole, plain data."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from detzoo import distributed
+from detzoo.categories import Categories
+from detzoo.data import Augmentation, SyntheticDataset, training_loader
+from detzoo.engine.checkpoint import Progress
+from detzoo.engine.optim import build_optimizer, build_schedule
+from detzoo.engine.run import Run
+from detzoo.engine.train import train_one_epoch
+from detzoo.models import build_ssd, load
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+EPOCHS = 3
+
+
+@pytest.fixture(scope="module")
+def shapes():
+    return SyntheticDataset(8, size=(96, 96))
+
+
+@pytest.fixture
+def start(small_config, shapes):
+    """A model before its first epoch, the same whenever it is called."""
+
+    def start(seed: int = 0, optimizer: str = "adamw", **changes) -> Progress:
+        torch.manual_seed(seed)
+        config = replace(small_config, **changes)
+        model = build_ssd(config, categories=shapes.categories)
+        optimizer = build_optimizer(model, {"name": optimizer, "lr": 0.01, "weight_decay": 0.01})
+        schedule = build_schedule(optimizer, {"name": "cosine", "warmup_steps": 3}, epochs=EPOCHS, steps_per_epoch=2)
+        return Progress(model, config, optimizer, schedule, score="score")
+
+    return start
+
+
+@pytest.fixture
+def train(shapes, tmp_path):
+    """Go through (some of) the epochs still to be done."""
+
+    def train(progress: Progress, folder=tmp_path, stop_after: int | None = None) -> list[dict]:
+        loader = training_loader(shapes, (96, 96), Augmentation(iou_crop=True), batch_size=4, seed=5)
+        run = Run(torch.device("cpu"), folder)
+        for epoch in progress.remaining(EPOCHS, stop_after):
+            row = train_one_epoch(
+                progress.model, loader, progress.optimizer, progress.schedule, run=run, epoch=epoch, log_every=100
+            )
+            del row["seconds"]
+            progress.save(folder, {"epoch": epoch, **row})
+        return progress.rows
+
+    return train
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_resumed_run_is_the_uninterrupted_one(start, train, tmp_path, optimizer):
+    whole = start(optimizer=optimizer)
+    expected = train(whole, tmp_path / "whole")
+    assert [row["epoch"] for row in expected] == [1, 2, 3]
+    assert len({row["loss"] for row in expected}) == 3, "something is learnt, or the comparison says nothing"
+
+    train(start(optimizer=optimizer), tmp_path / "stopped", stop_after=1)
+    for session in (1, 2):  # stopped twice
+        resumed = start(seed=99, optimizer=optimizer)
+        resumed.resume(tmp_path / "stopped")
+        assert resumed.epoch == session
+        rows = train(resumed, tmp_path / "stopped", stop_after=1)
+    assert rows == expected
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, resumed.model.state_dict()[name]), name
+
+
+def test_nothing_remains_of_a_finished_run(start, train, tmp_path):
+    train(start())
+    finished = start()
+    finished.resume(tmp_path)
+    assert list(finished.remaining(EPOCHS)) == [] and list(finished.remaining(EPOCHS + 1)) == [4]
+
+
+@pytest.mark.parametrize(("stop_after", "expected"), [(None, [3, 4, 5]), (1, [3]), (2, [3, 4]), (9, [3, 4, 5])])
+def test_remaining_epochs(start, stop_after, expected):
+    progress = start()
+    progress.epoch = 2
+    assert list(progress.remaining(5, stop_after)) == expected
+
+
+def test_files_hold_plain_data_and_tensors(start, train, tmp_path):
+    progress = start()
+    train(progress, stop_after=1)
+    progress.save(tmp_path, {"epoch": 2, "loss": 1.5, "score": 0.25})
+    last, best = (torch.load(tmp_path / name, weights_only=True) for name in ("last.pt", "best.pt"))
+    assert set(last) - set(best) == {"optimizer", "schedule", "rows"}
+    assert best["epoch"] == 2 and best["best"] == 0.25 and best["categories"]["names"][0] == "circle"
+    assert last["rows"][1] == {"epoch": 2, "loss": 1.5, "score": 0.25}
+
+
+def test_model_of_a_run_folder(start, train, tmp_path):
+    progress = start()
+    train(progress, stop_after=1)
+    images = [torch.rand(3, 80, 120)]
+    expected = progress.model.eval().detect(images)[0]
+    found = load(tmp_path)  # no epoch was scored: the last one
+    assert not found.training and found.categories == progress.model.categories
+    assert all(torch.equal(found.detect(images)[0][name], column) for name, column in expected.items())
+
+
+def test_best_is_the_first_of_the_highest_score(start, tmp_path):
+    progress, best = start(), []
+    for epoch, score in enumerate([None, 0.2, 0.5, 0.4, None, 0.5, float("nan"), 0.6], start=1):
+        progress.save(tmp_path, {"epoch": epoch} if score is None else {"epoch": epoch, "score": score})
+        file = tmp_path / "best.pt"
+        best.append(torch.load(file, weights_only=True)["epoch"] if file.exists() else None)
+    assert best == [None, 2, 3, 3, 3, 3, 3, 8]
+    assert progress.best == 0.6
+
+
+def test_best_is_not_forgotten_between_sessions(start, tmp_path):
+    start().save(tmp_path, {"epoch": 1, "score": 0.5})
+    resumed = start()
+    resumed.resume(tmp_path)
+    resumed.save(tmp_path, {"epoch": 2, "score": 0.4})
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 1
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["best"] == 0.5
+
+
+def test_only_rank_0_writes(start, tmp_path, monkeypatch):
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
+    progress = start()
+    progress.save(tmp_path, {"epoch": 1, "score": 0.5})
+    assert progress.best == 0.5 and list(tmp_path.iterdir()) == []
+
+
+def test_half_written_file_is_never_visible(start, tmp_path, monkeypatch):
+    def fill_the_disk(record, path):
+        path.write_bytes(b"half")
+        raise OSError("no space left")
+
+    progress = start()
+    progress.save(tmp_path, {"epoch": 1, "score": 0.5})
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr(torch, "save", fill_the_disk)
+    with pytest.raises(OSError, match="no space left"):
+        progress.save(tmp_path, {"epoch": 2, "score": 0.6})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_nothing_to_resume(start, tmp_path):
+    with pytest.raises(FileNotFoundError, match="last.pt"):
+        start().resume(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"head": "ssdlite"},
+        {"backbone": {"name": "tiny", "channels": [8, 16, 24, 16], "first_level": 3}},
+    ],
+)
+def test_checkpoint_of_another_model(start, tmp_path, changes):
+    start().save(tmp_path, {"epoch": 1})
+    with pytest.raises(ValueError, match="not of this model"):
+        start(**changes).resume(tmp_path)
+
+
+@pytest.mark.parametrize("names", [("circle", "square"), ("square", "circle", "triangle", "star", "cross", "ring")])
+def test_checkpoint_of_other_classes(start, tmp_path, small_config, names):
+    start().save(tmp_path, {"epoch": 1})
+    other = start()
+    other.model = build_ssd(small_config, categories=Categories(names))
+    with pytest.raises(ValueError, match=f"other classes, circle, square, .* data set, {', '.join(names)}: go on with"):
+        other.resume(tmp_path)
+
+
+def test_file_of_something_else(start, tmp_path):
+    torch.save({"model": {}}, tmp_path / "last.pt")
+    with pytest.raises(ValueError, match="no checkpoint of detzoo"):
+        start().resume(tmp_path)

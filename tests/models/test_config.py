@@ -1,0 +1,243 @@
+"""`build_ssd`: three forms of config, parts by name, path or finished, and what it says of a config that is wrong."""
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+import detzoo
+from detzoo.backbones import tiny
+from detzoo.categories import Categories
+from detzoo.components import BoxCoder, DefaultBoxGenerator, MultiBoxLoss, Postprocess, Preprocess, SSDHead, SSDMatcher
+from detzoo.lookup import ConfigError
+from detzoo.models import MODELS, SSDConfig, build_ssd
+from detzoo.models.config import read_config
+
+THREE = Categories(("cat", "dog", "cow"))
+
+
+@pytest.fixture
+def config(small_config) -> SSDConfig:
+    return replace(small_config, num_classes=4)
+
+
+class FocusedLoss(nn.Module):
+    """A part of someone else's, found by its dotted path."""
+
+    def __init__(self, gamma: float = 2.0) -> None:
+        super().__init__()
+        self.gamma = gamma
+
+
+def problems_of(config, **given) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        build_ssd(config, **given)
+    assert all(problem in str(caught.value) for problem in caught.value.problems)
+    return caught.value.problems
+
+
+def problem_of(config, **given) -> str:
+    problems = problems_of(config, **given)
+    assert len(problems) == 1, problems
+    return problems[0]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda config: config,
+        lambda config: {field.name: getattr(config, field.name) for field in fields(config)},
+        lambda config: config.as_dict(),
+        lambda config: OmegaConf.structured(config),
+        lambda config: OmegaConf.create(config.as_dict()),
+        lambda config: {**config.as_dict(), "backbone": OmegaConf.create(config.as_dict()["backbone"])},
+    ],
+    ids=["dataclass", "dict", "plain dict", "structured", "YAML", "mixed"],
+)
+def test_all_forms_of_a_config_build_the_same(config, form):
+    torch.manual_seed(0)
+    expected = build_ssd(config)
+    torch.manual_seed(0)
+    model = build_ssd(form(config))
+    assert repr(model) == repr(expected)
+    assert isinstance(model.preprocess.size, tuple)
+    for key, tensor in expected.state_dict().items():
+        assert torch.equal(model.state_dict()[key], tensor)
+    assert read_config(form(config)).as_dict() == config.as_dict()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_presets_survive_the_way_through_a_checkpoint(name):
+    preset = MODELS[name].config
+    assert read_config(preset.as_dict()).as_dict() == preset.as_dict()
+    assert OmegaConf.to_container(OmegaConf.structured(preset)) == preset.as_dict() | {"size": list(preset.size)}
+
+
+def test_what_can_be_derived_is_derived(config):
+    model = build_ssd(replace(config, num_classes=None), categories=THREE)
+    assert model.head.num_classes == 4 and model.categories is THREE
+    inputs = [layer.in_channels for layer in model.head.regression]
+    assert inputs == model.backbone.channels
+    assert [layer.out_channels for layer in model.head.regression] == [
+        4 * count for count in model.default_boxes.boxes_per_cell
+    ]
+    assert model.preprocess.size == config.size
+
+
+def test_options_reach_their_parts(config):
+    model = build_ssd(
+        replace(
+            config,
+            matcher={"name": "ssd", "iou_threshold": 0.4},
+            coder={"name": "centre_size", "weights": [1, 2, 3, 4], "max_log_size": None},
+            loss={"name": "multibox", "negatives_per_positive": 2},
+            preprocess={"name": "warp", "mean": [0, 0, 0], "std": [1, 1, 1], "resize": "bilinear_antialias"},
+            postprocess={"name": "nms", "score_threshold": 0.2},
+            head="ssdlite",
+        )
+    )
+    assert model.matcher.iou_threshold == 0.4
+    assert model.coder.weights == (1, 2, 3, 4) and model.coder.max_log_size is None
+    assert model.loss.negatives_per_positive == 2
+    assert model.preprocess.std.flatten().tolist() == [1, 1, 1] and model.preprocess.resize == "bilinear_antialias"
+    assert model.postprocess.score_threshold == 0.2
+    assert type(model.head).__name__ == "SSDLiteHead"
+
+
+@pytest.mark.parametrize(
+    ("part", "make"),
+    [
+        ("backbone", lambda: tiny((4, 4, 6, 8), first_level=3)),
+        ("default_boxes", lambda: DefaultBoxGenerator([[(0.1, 0.1)], [(0.5, 0.5)]])),
+        ("head", lambda: SSDHead([16, 16], [4, 4], 4)),
+        ("matcher", lambda: SSDMatcher(0.3)),
+        ("coder", lambda: BoxCoder((1, 1, 1, 1))),
+        ("loss", FocusedLoss),
+        ("preprocess", lambda: Preprocess((96, 96), (0, 0, 0))),
+        ("postprocess", lambda: Postprocess(top_k=7)),
+    ],
+)
+def test_a_finished_part_wins(config, part, make):
+    ready = make()
+    model = build_ssd(replace(config, **{part: "no such thing"}), **{part: ready})
+    assert getattr(model, part) is ready
+    if part in ("backbone", "default_boxes"):  # the head follows
+        with torch.no_grad():
+            logits = model.eval().predict(torch.rand(1, 3, 96, 96)).logits
+        assert logits.shape == (1, sum(k * s * s for k, s in zip(model.default_boxes.boxes_per_cell, (12, 6))), 4)
+
+
+def test_a_dotted_path_names_a_part_of_your_own(config):
+    loss = {"name": f"{FocusedLoss.__module__}.FocusedLoss", "gamma": 3}
+    assert build_ssd(replace(config, loss=loss)).loss.gamma == 3
+
+
+@pytest.mark.parametrize("path", ["detzoo.components.MultiBoxLoss", "detzoo.components.losses.MultiBoxLoss"])
+def test_a_dotted_path_takes_options(config, path):
+    loss = build_ssd(replace(config, loss={"name": path, "minimum_negatives": 5})).loss
+    assert isinstance(loss, MultiBoxLoss) and loss.minimum_negatives == 5
+    problem = problem_of(replace(config, loss={"name": path, "minimum_negative": 5}))
+    assert problem == "loss has no option 'minimum_negative': did you mean 'minimum_negatives'?"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbone": "vgg61"}, "unknown backbone 'vgg61': did you mean 'vgg16'?"),
+        ({"backbone": {"name": "vgg61", "extras": "ssd300"}}, "did you mean 'vgg16'?"),
+        ({"head": "sdd"}, "unknown head 'sdd': did you mean 'ssd'?"),
+        ({"loss": "multibocks"}, "unknown loss 'multibocks': did you mean 'multibox'?"),
+        ({"loss": "detzoo.components.MultiboxLoss"}, "did you mean 'MultiBoxLoss'?"),
+        ({"loss": "detzo.components.MultiBoxLoss"}, "cannot import 'detzo.components'"),
+        ({"loss": None}, "loss: expected a name or a mapping with a 'name'"),
+        ({"loss": {"gamma": 2}}, "loss: expected a name or a mapping with a 'name'"),
+        ({"matcher": {"name": "ssd", "iou_treshold": 0.4}}, "matcher has no option 'iou_treshold': did you mean"),
+        ({"matcher": {"name": "ssd", "iou_threshold": "high"}}, "matcher.iou_threshold = 'high' (str): expected float"),
+        ({"matcher": {"name": "ssd", "iou_threshold": 1.4}}, "iou_threshold must lie in [0, 1], got 1.4"),
+        ({"postprocess": {"name": "nms", "top_k": 2.5}}, "postprocess.top_k = 2.5 (float): expected int"),
+        ({"head": {"name": "ssd", "num_classes": 4}}, "head.num_classes is derived"),
+        ({"preprocess": {"name": "warp", "size": [9, 9]}}, "preprocess.size is derived"),
+        ({"preprocess": {"name": "warp", "mean": [0.5, 0.5]}}, "preprocess.mean = [0.5, 0.5] (list): expected tuple"),
+        ({"preprocess": {"name": "warp", "resize": "nearest"}}, "unknown way to resize 'nearest'"),
+        ({"backbone": {"name": "vgg16", "extras": "ssd500"}}, "expected one of 'ssd300', 'ssd512'"),
+        ({"default_boxes": {"name": "scales", "scales": [0.1]}}, "default_boxes needs the option 'aspect_ratios'"),
+        ({"size": (96,)}, "model.size = [96] (list): expected tuple[int, int]"),
+        ({"size": 96}, "model.size = 96 (int): expected tuple[int, int]"),
+        ({"size": (96, 0)}, "model.size = [96, 0]: expected a positive height and width"),
+        ({"num_classes": 1}, "model.num_classes = 1: expected at least 2"),
+        ({"num_classes": "four"}, "model.num_classes = 'four' (str): expected int | None"),
+        ({"num_classes": True}, "model.num_classes = True (bool)"),
+        ({"num_classes": None}, "model.num_classes is not set"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_one_wrong_thing_and_its_message(config, changes, message):
+    assert any(message in problem for problem in problems_of(replace(config, **changes)))
+
+
+def test_misspelt_and_missing_fields(config):
+    values = config.as_dict()
+    values["bakcbone"] = values.pop("backbone")
+    problems = problems_of(values)
+    assert "model has no option 'bakcbone': did you mean 'backbone'?" in problems
+    assert any(problem.startswith("model needs the option 'backbone'") for problem in problems)
+
+
+@pytest.mark.parametrize("config", [None, "ssd300_vgg16", 3, []], ids=str)
+def test_what_is_no_config(config):
+    with pytest.raises(ConfigError, match="a model config is an SSDConfig or a mapping of its fields, got"):
+        build_ssd(config)
+
+
+def test_all_that_is_wrong_is_said_at_once(config):
+    wrong = replace(
+        config,
+        backbone="tyni",
+        default_boxes={"name": "scales", "scales": [0.1, 0.2], "aspect_ratios": [[2], [2]]},
+        head={"name": "ssd", "chanels": 3},
+        matcher={"name": "ssd", "iou_threshold": "high", "iou": 1},
+        loss={"name": "multibox", "negatives_per_positive": -1},
+        num_classes=1,
+    ).as_dict() | {"sise": [96, 96]}
+    problems = problems_of(wrong)
+    for word in ("'tyni'", "need 3 scales", "'chanels'", "'high'", "'iou'", "negatives_per_positive > 0", "at least 2",
+                 "'sise'"):  # fmt: skip
+        assert sum(word in problem for problem in problems) == 1, word
+    assert len(problems) == 8
+    with pytest.raises(ConfigError, match="the config has 8 problems:\n  - "):
+        build_ssd(wrong)
+
+
+def test_levels_of_backbone_and_default_boxes_are_both_named(config):
+    three = {"name": "scales", "scales": [0.1, 0.3, 0.6, 0.9], "aspect_ratios": [[2]] * 3}
+    problem = problem_of(replace(config, default_boxes=three))
+    assert "gives 2 feature maps" in problem and "for 3 levels" in problem and "3 scales" in problem
+
+
+def test_levels_are_checked_of_finished_parts_and_by_the_model_itself(config):
+    generator = DefaultBoxGenerator([[(0.1, 0.1)]])
+    assert "gives 2 feature maps" in problem_of(config, default_boxes=generator)
+    parts = dict(build_ssd(config).named_children())
+    with pytest.raises(ValueError, match="gives 2 feature maps .* for 1 levels"):
+        detzoo.SSD(**{**parts, "default_boxes": generator, "coder": BoxCoder()})
+
+
+def test_scales_against_levels(config):
+    wrong = {"name": "scales", "scales": [0.1, 0.3], "aspect_ratios": [[2]] * 2}
+    assert "2 levels (aspect_ratios) need 3 scales, one more than levels, got 2: [0.1, 0.3]" in problem_of(
+        replace(config, default_boxes=wrong)
+    )
+
+
+def test_class_count_against_categories(config):
+    assert build_ssd(replace(config, num_classes=4), categories=THREE).head.num_classes == 4
+    problem = problem_of(replace(config, num_classes=3), categories=THREE)
+    assert "model.num_classes = 3, but there are 3 categories and background, 4 classes" in problem
+
+
+def test_an_omegaconf_override_of_the_wrong_type_is_refused_by_the_schema_or_by_us(config):
+    loose = OmegaConf.create(config.as_dict())
+    loose.postprocess = {"name": "nms", "score_treshold": 0.9}
+    assert "did you mean 'score_threshold'?" in problem_of(loose)

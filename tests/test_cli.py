@@ -1,0 +1,159 @@
+"""The command `detzoo`: what it prints and writes, and one line and status 2 for what a user got wrong."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from detzoo.categories import Categories
+from detzoo.cli import main
+from detzoo.models import MODELS, build_ssd
+from detzoo.models.checkpoint import model_record, save_checkpoint
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("run")
+
+
+@pytest.fixture
+def checkpoint(run_folder, small_config):
+    """Of a model that never learnt anything: its scores are all about alike."""
+    torch.manual_seed(0)
+    model = build_ssd(small_config, categories=Categories(("cat", "dog")))
+    save_checkpoint(run_folder / "last.pt", model_record(model, small_config))
+    return run_folder / "last.pt"
+
+
+@pytest.fixture
+def photo(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (70, 110, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+@pytest.fixture
+def predict(tmp_path, checkpoint):
+    def predict(*arguments, model=checkpoint, output=tmp_path / "out"):
+        return main(["predict", "--model", str(model), "--output", str(output), *map(str, arguments)])
+
+    return predict
+
+
+@pytest.mark.parametrize("source", ["checkpoint", "run folder"])
+def test_predict(predict, checkpoint, photo, tmp_path, capsys, source):
+    model = checkpoint if source == "checkpoint" else checkpoint.parent
+    assert predict(photo, "--score-threshold", "0.05", model=model) == 0
+    first, *boxes = capsys.readouterr().out.splitlines()
+    picture = tmp_path / "out" / "photo_detections.jpg"
+    assert first == f"{photo}: {len(boxes)} boxes (class, score, x1 y1 x2 y2), drawn in {picture}"
+    scores = []
+    for line in boxes:
+        name, score, *corners = line.split()
+        x1, y1, x2, y2 = map(float, corners)
+        assert name in ("cat", "dog") and 0 <= x1 <= x2 <= 110 and 0 <= y1 <= y2 <= 70
+        scores.append(float(score))
+    assert len(boxes) > 1 and scores == sorted(scores, reverse=True) and min(scores) >= 0.05
+    with Image.open(picture) as drawn, Image.open(photo) as original:
+        plain = original.convert("RGB").resize(drawn.size)
+        assert (np.abs(np.asarray(drawn, int) - np.asarray(plain, int)).max(axis=-1) > 60).mean() > 0.02
+    assert [file.name for file in picture.parent.iterdir()] == [picture.name]
+
+
+def test_predict_several_files_and_find_nothing(predict, photo, tmp_path, capsys):
+    other = photo.with_name("other.jpg")
+    Image.open(photo).save(other)
+    assert predict(photo, other, "--score-threshold", "1") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[1].split(" (")[0] for line in lines] == ["0 boxes", "0 boxes"]
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"photo_detections.jpg", "other_detections.jpg"}
+
+
+@pytest.fixture
+def refused(predict, tmp_path, capsys):
+    """The one line on standard error of a call that ends with status 2, prints nothing else and writes nothing."""
+
+    def refused(*arguments, **options):
+        before = sorted(tmp_path.rglob("*"))
+        assert predict(*arguments, **options) == 2
+        captured = capsys.readouterr()
+        assert captured.out == "" and captured.err.startswith("detzoo: ") and captured.err.count("\n") == 1
+        assert sorted(tmp_path.rglob("*")) == before
+        return captured.err
+
+    return refused
+
+
+def test_missing_files(refused, photo, tmp_path):
+    line = refused(photo, tmp_path / "a.jpg", tmp_path)
+    assert line == f"detzoo: no such image file: {tmp_path / 'a.jpg'}, {tmp_path}\n"
+
+
+@pytest.mark.parametrize("content", [b"not an image", None])
+def test_broken_image(refused, photo, content):
+    photo.write_bytes(photo.read_bytes()[:500] if content is None else content)
+    assert f"{photo} cannot be read as an image" in refused(photo)
+
+
+def test_unknown_model(refused, photo):
+    assert "no model 'ssd300_vgg61': not a file or folder that exists, and no name: did you mean 'ssd300_vgg16'?" in (
+        refused(photo, model="ssd300_vgg61")
+    )
+
+
+def test_model_without_published_weights(refused, photo):
+    assert "no weights of this model are published" in refused(photo, model="ssd512_vgg16")
+
+
+def test_model_file_of_something_else(refused, photo, tmp_path):
+    torch.save({"weights": torch.zeros(3)}, tmp_path / "other.pt")
+    assert "other.pt is no checkpoint of detzoo" in refused(photo, model=tmp_path / "other.pt")
+    (tmp_path / "half.pt").write_bytes((tmp_path / "other.pt").read_bytes()[:200])
+    assert "half.pt cannot be read as a file of tensors" in refused(photo, model=tmp_path / "half.pt")
+    (tmp_path / "empty").mkdir()
+    assert f"no weights file at {tmp_path / 'empty' / 'last.pt'}" in refused(photo, model=tmp_path / "empty")
+
+
+def test_output_that_is_no_folder(refused, photo):
+    assert "photo.png" in refused(photo, output=photo)
+
+
+def test_pictures_of_the_same_name(refused, photo, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    twin = tmp_path / "elsewhere" / "photo.jpg"
+    Image.open(photo).save(twin)
+    line = refused(photo, twin)
+    assert f"{photo} and {twin} would both be drawn in {tmp_path / 'out' / 'photo_detections.jpg'}" in line
+
+
+@pytest.mark.parametrize("threshold", ["1.5", "-0.1", "nan", "high"])
+def test_threshold_that_is_none(predict, photo, tmp_path, capsys, threshold):
+    with pytest.raises(SystemExit) as caught:
+        predict(photo, f"--score-threshold={threshold}")
+    assert caught.value.code == 2 and f"{threshold}: expected a number in [0, 1]" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_list(capsys):
+    assert main(["list"]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert list(lines) == sorted(MODELS)
+    assert lines["ssd300_vgg16"] == "COCO_V1" and lines["ssd512_vgg16"] == "no published weights"
+
+
+def test_no_command(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == 2 and "COMMAND" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_as_a_module(tmp_path):
+    command = [sys.executable, "-m", "detzoo", "predict", "nothing.jpg"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 2 and done.stdout == "" and done.stderr == "detzoo: no such image file: nothing.jpg\n"

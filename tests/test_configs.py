@@ -1,0 +1,238 @@
+"""Every YAML of `configs/` is composed, type-checked and built; a model's numbers are in its preset, nowhere else."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from torch import nn
+
+import detzoo
+from detzoo.categories import VOC
+from detzoo.data import DATASETS, TRANSFORMS
+from detzoo.engine.config import EvaluateConfig, TrainConfig, register_configs
+from detzoo.engine.model import build_model
+from detzoo.engine.optim import build_optimizer, build_schedule
+from detzoo.lookup import ConfigError, build_part, resolve_part
+from detzoo.metrics import METRICS
+from detzoo.models import MODELS, build_ssd
+from detzoo.models.config import read_config
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+FILES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml"))
+GROUPS = ("model", "dataset", "transforms", "optimizer", "schedule", "experiment")
+OPTIONS = [
+    *((path.split("/")[0], Path(path).stem) for path in FILES if "/" in path),
+    *(("model", name) for name in MODELS),
+]
+
+
+@pytest.fixture(autouse=True)
+def presets():
+    register_configs()
+    yield
+    register_configs()  # the presets as they are again, whatever a test did to them
+
+
+def composed(*overrides: str, name: str = "train"):
+    """The config that a command line comes to; data sets on disk lie in /data."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose(name, list(overrides))
+        if OmegaConf.is_missing(config.dataset, "root"):
+            config = compose(name, [*overrides, "dataset.root=/data"])
+    return config
+
+
+def checked(config) -> TrainConfig:
+    """As the scripts see it: types checked, nothing missing, everything resolved."""
+    OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    return OmegaConf.to_object(config)
+
+
+def modelled(config, **options) -> nn.Module:
+    """Without memory for the weights, which takes no time."""
+    with torch.device("meta"):
+        return build_ssd(config, **options)
+
+
+def test_every_file_is_known():
+    assert len(FILES) == 15, f"found {FILES}"
+    assert {path.split("/")[0] for path in FILES} == {*GROUPS, "train.yaml", "evaluate.yaml"}
+    assert not list(CONFIGS.rglob("*.yml")), "Hydra does not see them"
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS, ids=map("/".join, OPTIONS))
+def test_every_option_makes_a_run(group, option):
+    config = checked(composed(f"{group}={option}"))
+    assert type(config) is TrainConfig
+    model = modelled(config.model, categories=VOC)
+    assert model.head.num_classes == 21
+    assert model.preprocess.resize == "bilinear_antialias", "trained as the loader resizes"
+    optimizer = build_optimizer(model, config.optimizer)
+    build_schedule(optimizer, config.schedule, epochs=config.epochs, steps_per_epoch=10)
+    build_part(TRANSFORMS, config.transforms, "transforms")
+    resolve_part(METRICS, config.metric, "metric", ["annotations"])
+    for split in ("train", "val"):
+        resolve_part(DATASETS, config.dataset[split], f"dataset.{split}")
+
+
+@pytest.mark.parametrize("name", [option for group, option in OPTIONS if group == "experiment"])
+def test_a_recipe_is_named_and_opens_with_its_command(name):
+    assert checked(composed(f"experiment={name}")).name == name
+    lines = (CONFIGS / "experiment" / f"{name}.yaml").read_text().splitlines()
+    promise = "\n".join(line for line in lines[1:] if line.startswith("#"))
+    assert lines[0] == "# @package _global_" and (f"experiment={name}" in promise or f"make {name}" in promise)
+
+
+def test_measurements_compose():
+    for dataset in DATASETS:
+        config = OmegaConf.to_object(composed("source=ssd300_vgg16", f"dataset={dataset}", name="evaluate"))
+        assert type(config) is EvaluateConfig and config.source == "ssd300_vgg16"
+        resolve_part(DATASETS, config.dataset["val"], "dataset.val")
+
+
+def test_every_option_of_a_run_is_in_the_schema():
+    """What YAML says beside the parts is a field of `TrainConfig`, and no two files repeat the schema's defaults."""
+    top = yaml.safe_load((CONFIGS / "train.yaml").read_text())
+    assert set(top) - {"defaults", "hydra"} <= set(TrainConfig.__dataclass_fields__)
+
+
+# ---- one truth ----
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_hydra_has_the_preset_number_for_number(name):
+    found = read_config(composed(f"model={name}").model).as_dict()
+    preset = MODELS[name].config.as_dict()
+    assert found.pop("num_classes") is None and preset.pop("num_classes") is not None
+    assert found["preprocess"].pop("resize") == "bilinear_antialias", "the one thing that train.yaml changes"
+    preset["preprocess"].pop("resize")
+    assert found == preset
+
+
+@pytest.mark.parametrize(
+    ("part", "option", "value"),
+    [
+        ("postprocess", "score_threshold", 0.123),
+        ("loss", "negatives_per_positive", 2.5),
+        ("matcher", "iou_threshold", 0.35),
+        ("default_boxes", "steps", (9, 17, 33, 65, 101, 299)),
+    ],
+)
+def test_a_number_changed_in_the_preset_changes_the_entry_point_and_the_recipe(monkeypatch, part, option, value):
+    monkeypatch.setitem(getattr(detzoo.models.SSD300_VGG16, part), option, value)
+    register_configs()
+    with torch.device("meta"):
+        by_name = detzoo.models.ssd300_vgg16()
+    by_hydra = modelled(checked(composed("model=ssd300_vgg16")).model, categories=VOC)
+    for model in (by_name, by_hydra):
+        assert getattr(getattr(model, part), option) == value
+
+
+def test_a_field_changed_in_the_preset(monkeypatch):
+    monkeypatch.setattr(detzoo.models.SSD300_VGG16, "size", (310, 330))
+    register_configs()
+    with torch.device("meta"):
+        assert detzoo.models.ssd300_vgg16().preprocess.size == (310, 330)
+    assert tuple(composed("model=ssd300_vgg16").model.size) == (310, 330)
+
+
+def test_composing_leaves_the_preset_alone():
+    before = detzoo.models.SSD300_VGG16.as_dict()
+    composed("model=ssd300_vgg16", "model.postprocess.top_k=7", "model.size=[96,96]")
+    assert detzoo.models.SSD300_VGG16.as_dict() == before
+
+
+# ---- what is refused ----
+
+
+def refusal(*overrides: str) -> str:
+    with pytest.raises(HydraException) as caught:
+        composed(*overrides)
+    return f"{caught.value} {caught.value.__cause__}"
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("epoch=3", "epoch"),
+        ("optimizer.lrr=0.1", "lrr"),
+        ("model.sise=[96,96]", "sise"),
+        ("model.loss.negatives_per_postive=3", "negatives_per_postive"),
+        ("loader.batchsize=3", "batchsize"),
+        ("epochs=many", "many"),
+        ("loader.batch_size=1.5", "1.5"),
+    ],
+)
+def test_misspelt_and_ill_typed_overrides(override, named):
+    assert named in refusal("model=ssd300_vgg16", override)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_unknown_options_are_answered_with_the_known_ones(group):
+    message = refusal(f"{group}=ssd301")
+    assert f"{group}/ssd301" in message
+    assert all(option in message for known, option in OPTIONS if known == group)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("+optimizer.momentun=0.9", "no option 'momentun': did you mean 'momentum'"),
+        ("+model.head.chanels=3", "head has no option 'chanels'"),
+        ("model.head.name=ssdlight", "unknown head 'ssdlight': did you mean 'ssdlite'"),
+        ("model.postprocess.top_k=many", r"postprocess.top_k = 'many' \(str\): expected int"),
+        ("model.num_classes=5", "leave num_classes out"),
+        ("model.size=[96]", r"model.size = \[96\] \(list\): expected"),
+    ],
+)
+def test_what_hydra_cannot_know_is_refused_where_it_is_built(override, message):
+    config = OmegaConf.to_object(composed(override))
+    with pytest.raises(ConfigError, match=message):
+        build_optimizer(modelled(config.model, categories=VOC), config.optimizer)
+
+
+# ---- a model from its config ----
+
+
+@pytest.mark.parametrize("name", ["tiny160", "ssdlite320_mobilenet_v3_large"])
+def test_frozen_stages_and_layout(name):
+    config = checked(composed(f"model={name}", "trainable_layers=1"))
+    model = build_model(config, VOC, torch.device("cpu"))
+    trained = {key.split(".")[2] for key, p in model.backbone.trunk.named_parameters(prefix="x.x") if p.requires_grad}
+    last = range(len(model.backbone.trunk))[model.backbone.stages[-1]]
+    assert trained == {str(layer) for layer in last}
+    assert all(p.requires_grad for p in model.head.parameters())
+    widest = max(model.parameters(), key=lambda p: p.numel() * (p.ndim == 4))
+    assert widest.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_weights_to_start_from(tmp_path, small_config):
+    source = build_ssd(small_config, categories=VOC)
+    torch.save(source.state_dict(), tmp_path / "weights.pth")
+    config = TrainConfig(model=small_config, weights=str(tmp_path / "weights.pth"))
+    model = build_model(config, VOC, torch.device("cpu"))
+    assert all(torch.equal(tensor, source.state_dict()[key]) for key, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("as_yaml", [False, True])
+def test_weights_of_the_trunk(tmp_path, as_yaml):
+    trunk = torchvision.models.mobilenet_v3_large()
+    torch.save(trunk.state_dict(), tmp_path / "trunk.pth")
+    preset = detzoo.models.SSDLITE320_MOBILENET_V3_LARGE
+    model = replace(preset, num_classes=None, backbone={"name": "mobilenet_v3_large", "reduced_tail": False})
+    model = model.as_dict() if as_yaml else model  # what a model of one's own in configs/model comes to
+    config = TrainConfig(model=model, weights_backbone=str(tmp_path / "trunk.pth"))
+    built = build_model(config, VOC, torch.device("cpu"))
+    assert torch.equal(built.backbone.trunk[0][0].weight, trunk.features[0][0].weight)
+
+
+def test_two_kinds_of_weights(small_config):
+    config = TrainConfig(model=small_config, weights="a.pth", weights_backbone="b.pth")
+    with pytest.raises(ValueError, match="exclude each other"):
+        build_model(config, VOC, torch.device("cpu"))

@@ -1,0 +1,197 @@
+"""The scripts as people start them: plain and under torchrun, stopped and resumed, gone wrong, measured again."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from detzoo.annotations import Annotations, ImageAnnotations
+from detzoo.categories import Categories
+from detzoo.data.coco import write_coco
+
+pytestmark = pytest.mark.slow
+
+REFERENCES = Path(__file__).parents[1] / "references"
+LOSSES = ("loss", "bbox_regression", "classification")
+
+MODEL = {
+    "backbone": {"name": "tiny", "channels": [8, 16, 16, 16], "first_level": 3},
+    "default_boxes": {"name": "scales", "scales": [0.2, 0.5, 0.9], "aspect_ratios": [[2], [2]]},
+    "size": [96, 96],
+    "preprocess": {"name": "warp"},
+}
+SMALL = {
+    "defaults": [{"override /model": "small"}, {"override /transforms": "ssd"}],
+    "name": "small",
+    "dataset": {
+        "train": {"num_images": 14, "size": [80, 100]},
+        "val": {"num_images": 7, "size": [80, 100]},
+    },
+    "loader": {"batch_size": 4, "eval_batch_size": 2},
+    "schedule": {"warmup_steps": 2},
+    "epochs": 2,
+    "evaluate_every": 1,
+    "device": "cpu",
+    "pictures": 3,
+}
+
+
+def write_yaml(path, content, head=""):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(head + yaml.safe_dump(content))
+
+
+@pytest.fixture(scope="module")
+def configs(tmp_path_factory):
+    """A folder of one's own configs: a model and a recipe beside those of the project."""
+    folder = tmp_path_factory.mktemp("configs")
+    write_yaml(folder / "model" / "small.yaml", MODEL)
+    write_yaml(folder / "experiment" / "small.yaml", SMALL, head="# @package _global_\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def call(configs, tmp_path_factory):
+    """Run a script with overrides, in one process or several, and return what became of it."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # several processes on few cores must not fight over threads
+
+    def call(script, *overrides, processes=1, status=0):
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        command = [sys.executable, *(torchrun if processes > 1 else []), str(REFERENCES / script)]
+        command += [f"--config-dir={configs}", *overrides]
+        done = subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True, timeout=120)
+        assert (done.returncode == 0) is (status == 0), done.stderr
+        assert list(elsewhere.iterdir()) == [], "nothing is written but where it was asked for"
+        return done
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def trained(call, tmp_path_factory):
+    """The folder of a whole run, and what it said."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    return folder, call("train.py", "experiment=small", f"folder={folder}")
+
+
+def log_of(folder) -> list[dict]:
+    with open(folder / "log.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_run_folder(trained):
+    folder, done = trained
+    names = {"config.yaml", "log.csv", "tensorboard", "last.pt", "best.pt", "metrics.json", "pictures"}
+    assert {path.name for path in folder.iterdir()} == names
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["epochs"] == 2 and config["model"]["preprocess"]["resize"] == "bilinear_antialias"
+    rows = log_of(folder)
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert all(float(row[name]) > 0 for row in rows for name in (*LOSSES, "seconds")) and all(row["AP"] for row in rows)
+    assert len(list((folder / "tensorboard").iterdir())) == 1
+    pictures = sorted((folder / "pictures").iterdir())
+    assert [path.name for path in pictures] == ["000000.jpg", "000003.jpg", "000006.jpg"]
+    with Image.open(pictures[0]) as picture:
+        assert picture.format == "JPEG" and picture.width > 2 * 480, "ground truth beside detections"
+    for path in (folder / "last.pt", folder / "best.pt"):
+        torch.load(path, weights_only=True)
+    assert done.stdout == "" and f"pictures: {folder / 'pictures'}" in done.stderr
+
+
+def test_metrics_are_those_of_the_best_epoch(trained):
+    folder, _ = trained
+    report = json.loads((folder / "metrics.json").read_text())
+    best = max(log_of(folder), key=lambda row: float(row["AP"]))
+    assert report["epoch"] == int(best["epoch"]) and report["images"] == 7
+    for name, value in report["metrics"].items():
+        expected = float(best[name])
+        assert (value is None and np.isnan(expected)) or value == pytest.approx(expected, abs=2e-6)
+    assert set(report["per_class"]) == {"circle", "square", "triangle", "star", "cross", "ring"}
+    assert "experiment=small" in report["command"] and report["machine"]["processes"] == 1
+
+
+def test_evaluate_gives_the_same_numbers_in_two_processes(trained, call, tmp_path):
+    """Seven images in shards of four and three; a network in eval mode sees no other image, so nothing may differ."""
+    folder, _ = trained
+    output, pictures = tmp_path / "numbers.json", tmp_path / "pictures"
+    options = ["dataset.val.num_images=7", "dataset.val.size=[80,100]", "batch_size=2", "device=cpu", "num_pictures=2"]
+    done = call("evaluate.py", f"source={folder}", *options, f"output={output}", f"pictures={pictures}", processes=2)
+    report, expected = json.loads(output.read_text()), json.loads((folder / "metrics.json").read_text())
+    assert report["metrics"] == expected["metrics"] and report["per_class"] == expected["per_class"]
+    assert report["images"] == 7 and report["machine"]["processes"] == 2
+    assert json.loads(done.stdout) == report, "printed once, by rank 0"
+    assert len(list(pictures.iterdir())) == 2
+
+
+def test_resumed_run_is_the_uninterrupted_one(trained, call, tmp_path):
+    expected, _ = trained
+    folder = tmp_path / "stopped"
+    call("train.py", "experiment=small", f"folder={folder}", "stop_after=1")
+    assert len(log_of(folder)) == 1
+    call("train.py", "experiment=small", f"resume={folder}")
+    for row, other in zip(log_of(folder), log_of(expected), strict=True):
+        assert {**row, "seconds": ""} == {**other, "seconds": ""}
+    ours, theirs = (torch.load(path / "last.pt", weights_only=True)["model"] for path in (folder, expected))
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+
+
+@pytest.fixture(scope="module")
+def alike(configs, tmp_path_factory):
+    """Images of different looks, all with the same boxes."""
+    folder, rng = tmp_path_factory.mktemp("alike"), np.random.default_rng(0)
+    boxes, labels = np.array([[8, 8, 56, 56], [40, 30, 90, 90]]), np.array([1, 2])
+    names = [f"{k}.png" for k in range(12)]
+    for name in names:
+        pixels = rng.integers(0, 256, (6, 6, 3), np.uint8)
+        Image.fromarray(pixels).resize((96, 96)).save(folder / name)
+    objects = [ImageAnnotations(k, (96, 96), boxes, labels) for k in range(1, 13)]
+    write_coco(folder / "annotations.json", Annotations.pack(Categories(("cat", "dog")), objects), names)
+    split = {"name": "coco", "images": str(folder), "annotations": str(folder / "annotations.json")}
+    write_yaml(configs / "dataset" / "alike.yaml", {"train": split, "val": split})
+    write_yaml(
+        configs / "experiment" / "alike.yaml",
+        {**SMALL, "defaults": [*SMALL["defaults"], {"override /dataset": "alike"}], "dataset": {}},
+        head="# @package _global_\n",
+    )
+
+
+def test_two_processes_train_as_one(call, alike, tmp_path):
+    """The same global batches, gradients and logged losses, to the rounding of float32.
+
+    Two things depend on the number of processes by design: each one's loss is divided by the matches in its own share
+    of the batch, and batch norm sees its own share. So here every image has the same boxes and hence as many matches,
+    and the trunk, the only part with batch norm, is frozen; the head learns.
+    """
+    options = ["experiment=alike", "trainable_layers=0", "transforms=hflip", "transforms.flip=0", "optimizer.lr=0.1"]
+    rows = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        call("train.py", *options, f"folder={folder}", "evaluate_every=2", processes=processes)
+        assert len(list(folder.glob("tensorboard/*"))) == 1, "rank 0 alone writes"
+        rows.append(log_of(folder))
+    for row, other in zip(*rows, strict=True):
+        for name in (*LOSSES, "lr"):
+            assert float(row[name]) == pytest.approx(float(other[name]), rel=1e-4)
+    assert float(rows[0][1]["loss"]) < 0.98 * float(rows[0][0]["loss"]), "it learns, or equality would say little"
+    ours, theirs = (torch.load(tmp_path / n / "last.pt", weights_only=True)["model"] for n in ("1", "2"))
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_diverging_run_stops_and_names_the_images(call, tmp_path, processes):
+    folder = tmp_path / "run"
+    options = ["optimizer.lr=1e30", "schedule.warmup_steps=0", f"folder={folder}"]
+    done = call("train.py", "experiment=small", *options, processes=processes, status=1)
+    assert "the loss is not finite" in done.stderr and "Lower optimizer.lr" in done.stderr
+    assert "Images of the batch: synthetic image " in done.stderr
+    assert not (folder / "last.pt").exists(), "nothing is kept of a broken epoch"
