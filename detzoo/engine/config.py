@@ -38,7 +38,7 @@ class TrainConfig:
         metric: a part of `detzoo.metrics.METRICS`.
         epochs: passes over the training set.
         evaluate_every: epochs between evaluations; the last epoch is always evaluated.
-        weights: start from these: a checkpoint's path, or the name of published weights of this model.
+        weights: start from these: a checkpoint's path, or published ones such as SSD300_VGG16_Weights.COCO_V1.
         weights_backbone: start the trunk from these: torchvision's name, or a path.
         trainable_layers: stages of the trunk that are trained, counted from its end; null for all.
         precision: float32, or bfloat16 (automatic mixed precision).

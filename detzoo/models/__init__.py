@@ -64,6 +64,19 @@ def get_model(
     )
 
 
+def get_weight(name: str) -> WeightsEnum:
+    """Published weights by their full name, such as "SSD300_VGG16_Weights.COCO_V1".
+
+    Raises:
+        ValueError: for an unknown name, with the nearest known one.
+    """
+    catalogues = [entry.weights for entry in MODELS.values() if entry.weights is not None]
+    members = {f"{enum.__name__}.{member}": enum[member] for enum in catalogues for member in enum.__members__}
+    if name not in members:
+        raise ValueError(f"unknown weights {name!r}: {suggest(name, members)}")
+    return members[name]
+
+
 def load(source: str | Path) -> SSD:
     """A model ready to detect: of a run folder or checkpoint that training wrote, or the published one of a name.
 
@@ -94,6 +107,7 @@ __all__ = [
     "WeightsEnum",
     "build_ssd",
     "get_model",
+    "get_weight",
     "list_models",
     "load",
     "ssd300_vgg16",

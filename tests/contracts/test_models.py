@@ -156,6 +156,7 @@ class Predict(nn.Module):
         return tuple(self.model.predict(batch))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_exported_with_a_dynamic_batch(model):
     example, other = torch.rand(2, 3, *model.preprocess.size), torch.rand(3, 3, *model.preprocess.size)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detzoo.data.base import replacing
 from detzoo.data.coco import CocoDataset, read_coco, write_coco
+from detzoo.files import replacing
 
 COCO_MINI = Path(__file__).parents[3] / "shared" / "data" / "coco-mini"
 
