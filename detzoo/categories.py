@@ -37,7 +37,9 @@ class Categories:
         return len(self.names) + 1
 
     def name(self, label: int) -> str:
-        """The name behind a label in 1..len(self)."""
+        """The name behind a label in 1..len(self); 0, the background, has none."""
+        if not 1 <= label <= len(self):
+            raise ValueError(f"label {label} has no name: expected 1..{len(self)}")
         return self.names[label - 1]
 
     def labels_in(self, other: "Categories") -> list[int]:

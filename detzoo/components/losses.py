@@ -11,7 +11,8 @@ from torch import Tensor, nn
 class MultiBoxLoss(nn.Module):
     """Softmax cross-entropy over mined boxes plus smooth L1 over matched ones (SSD, equations 1 to 3).
 
-    Both sums are divided by the number of matched boxes of the batch. A batch without any object is treated as though
+    Both sums are divided by the number of matched boxes of the batch; where `minimum_negatives` keeps more negatives
+    than these matches ask for, by the number of matches that would. A batch without any object is treated as though
     each image had one match, so that it still teaches what background looks like (torchvision's loss is 0 there).
     Unlike torchvision's (0.29.1), the mining never takes a matched box for a negative when negatives run out.
 
@@ -57,8 +58,9 @@ class MultiBoxLoss(nn.Module):
     def _negatives_wanted(self, positive: Tensor) -> Tensor:
         """How many negatives each image should give, [B]."""
         matches = positive.sum(dim=1)
-        matches = torch.where(matches.sum() > 0, matches, 1)
-        return (self.negatives_per_positive * matches).clamp(min=self.minimum_negatives)
+        wanted = (self.negatives_per_positive * matches).floor()
+        wanted = torch.where(matches.sum() > 0, wanted, max(self.negatives_per_positive, 1.0))
+        return wanted.clamp(min=self.minimum_negatives)
 
     def extra_repr(self) -> str:
         return f"negatives_per_positive={self.negatives_per_positive}, minimum_negatives={self.minimum_negatives}"

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..lookup import lookup, suggest
+from ..lookup import suggest
 from .build import build_ssd
 from .checkpoint import load_checkpoint
 from .config import SSDConfig
@@ -54,7 +54,9 @@ def get_model(
     Raises:
         ValueError: for an unknown name, with the nearest known one.
     """
-    return lookup(MODELS, name, "model").build(
+    if name not in MODELS:
+        raise ValueError(f"unknown model {name!r}: {suggest(name, MODELS)}")
+    return MODELS[name].build(
         pretrained=pretrained,
         weights=weights,
         weights_backbone=weights_backbone,

@@ -76,7 +76,8 @@ def build_ssd(
         name: given if given is not None else _build(problems, values, name, derived.get(name, {}))
         for name, given in zip(TABLES, ready, strict=True)
     }
-    num_classes = _attempt(problems, _num_classes, values["num_classes"], categories)
+    configured = values["num_classes"] if head is None else head.num_classes
+    num_classes = _attempt(problems, _num_classes, configured, categories)
     if head is None:  # it needs the others: look at its options even where one of them is missing
         _attempt(problems, resolve_part, HEADS, values["head"], "head", HEAD_DERIVED)
     problems += _level_problems(parts["backbone"], parts["default_boxes"])
@@ -119,7 +120,7 @@ def _num_classes(configured: int | None, categories: Categories | None) -> int:
         return configured
     if configured not in (None, categories.num_classes):
         raise ValueError(
-            f"model.num_classes = {configured}, but there are {len(categories)} categories and background, "
-            f"{categories.num_classes} classes: leave num_classes out (null), it follows from the categories"
+            f"num_classes = {configured} in the model, but there are {len(categories)} categories and background, "
+            f"{categories.num_classes} classes: leave model.num_classes out (null), it follows from the categories"
         )
     return categories.num_classes
