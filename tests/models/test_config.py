@@ -234,7 +234,7 @@ def test_scales_against_levels(config):
 def test_class_count_against_categories(config):
     assert build_ssd(replace(config, num_classes=4), categories=THREE).head.num_classes == 4
     problem = problem_of(replace(config, num_classes=3), categories=THREE)
-    assert "model.num_classes = 3, but there are 3 categories and background, 4 classes" in problem
+    assert "num_classes = 3 in the model, but there are 3 categories and background, 4 classes" in problem
 
 
 def test_an_omegaconf_override_of_the_wrong_type_is_refused_by_the_schema_or_by_us(config):
