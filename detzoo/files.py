@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 
 @contextmanager
@@ -17,7 +18,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    unfinished = path.with_name(f".{path.stem}.{uuid4().hex}.part{path.suffix}")
     try:
         yield unfinished
         os.replace(unfinished, path)

@@ -1,20 +1,18 @@
 """Files from the network: checked against their sha256, kept in a cache, never there half-written."""
 
 import hashlib
-import os
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 from urllib import request
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 import torch
+
+from .files import replacing
 
 TIMEOUT = 30.0  # seconds without an answer, or without another byte
 CHUNK = 1 << 20  # bytes
@@ -97,7 +95,7 @@ def _sha256(path: Path) -> str:
 
 def _download(url: str, target: Path, wanted: str, progress: bool) -> None:
     try:
-        with _partial(target) as file, _open(url) as response:
+        with replacing(target) as unfinished, unfinished.open("xb") as file, _open(url) as response:
             digest = _copy(response, file, target.name, progress)
             if not digest.startswith(wanted):
                 raise _Refused(f"what came has the sha256 {digest} and not {wanted}")
@@ -110,18 +108,6 @@ def _download(url: str, target: Path, wanted: str, progress: bool) -> None:
 
 class _Refused(Exception):
     """What came is not what was promised."""
-
-
-@contextmanager
-def _partial(target: Path) -> Iterator[BinaryIO]:
-    """A file beside `target` that takes its place when the block ends well, and vanishes when it does not."""
-    path = target.with_name(f"{target.name}.{uuid4().hex}.partial")
-    try:
-        with path.open("xb") as file:
-            yield file
-        os.replace(path, target)
-    finally:  # also on Ctrl-C
-        path.unlink(missing_ok=True)
 
 
 def _open(url: str) -> HTTPResponse:

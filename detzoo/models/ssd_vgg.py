@@ -1,5 +1,6 @@
 """SSD with VGG-16 (arXiv:1512.02325): numbers, weights, entry points."""
 
+from dataclasses import replace
 from typing import Any
 
 from ..categories import COCO_91
@@ -11,9 +12,7 @@ from .weights import Weights, WeightsEnum
 FINETUNED_LAYERS = 4  # of 5: the first VGG stage keeps its ImageNet weights, as in the paper and torchvision
 
 # VGG's published "features" weights want RGB - mean in 0..255 (the Caffe model's input scaling).
-CAFFE_INPUT = {"mean": (0.48235, 0.45882, 0.40784), "std": (1 / 255, 1 / 255, 1 / 255)}
-# Section 3.1: 0.01 confidence, 0.45 overlap, 200 detections an image; 400 per class are Caffe's and torchvision's.
-POSTPROCESS = {"name": "nms", "score_threshold": 0.01, "iou_threshold": 0.45, "top_k": 400, "detections_per_image": 200}
+CAFFE_MEAN, CAFFE_STD = (0.48235, 0.45882, 0.40784), (1 / 255, 1 / 255, 1 / 255)
 
 SSD300_VGG16 = SSDConfig(
     backbone={"name": "vgg16", "extras": "ssd300"},
@@ -30,11 +29,19 @@ SSD300_VGG16 = SSDConfig(
     matcher={"name": "ssd", "iou_threshold": 0.5},
     coder={"name": "centre_size"},
     loss={"name": "multibox", "negatives_per_positive": 3.0, "minimum_negatives": 0},
-    preprocess={"name": "warp", **CAFFE_INPUT, "resize": "bilinear"},
-    postprocess=POSTPROCESS,
+    preprocess={"name": "warp", "mean": CAFFE_MEAN, "std": CAFFE_STD, "resize": "bilinear"},
+    # Section 3.1: 0.01 confidence, 0.45 overlap, 200 detections an image; 400 per class are Caffe's and torchvision's.
+    postprocess={
+        "name": "nms",
+        "score_threshold": 0.01,
+        "iou_threshold": 0.45,
+        "top_k": 400,
+        "detections_per_image": 200,
+    },
 )
 
-SSD512_VGG16 = SSDConfig(
+SSD512_VGG16 = replace(
+    SSD300_VGG16,
     backbone={"name": "vgg16", "extras": "ssd512"},
     default_boxes={
         "name": "sizes",  # Caffe's ssd_coco_512: 4 % of the side, then 10 to 90 % in steps of 16
@@ -45,13 +52,6 @@ SSD512_VGG16 = SSDConfig(
         "clip": "none",
     },
     size=(512, 512),
-    num_classes=91,
-    head={"name": "ssd"},
-    matcher={"name": "ssd", "iou_threshold": 0.5},
-    coder={"name": "centre_size"},
-    loss={"name": "multibox", "negatives_per_positive": 3.0, "minimum_negatives": 0},
-    preprocess={"name": "warp", **CAFFE_INPUT, "resize": "bilinear"},
-    postprocess=POSTPROCESS,
 )
 
 
