@@ -21,7 +21,7 @@ class Annotations:
         image_ids: [N] int64, unique.
         image_sizes: [N, 2] int64, height and width in pixels.
         offsets: [N + 1] int64.
-        boxes: [M, 4] float64 xyxy pixels (double, so that a metric sees the file's own numbers).
+        boxes: [M, 4] float64 xyxy pixels (double, so that a metric sees the file's own numbers, cut at the image).
         labels: [M] int64 in 1..len(categories).
         areas: [M] float64, square pixels, as the file states them (COCO: of the mask).
         crowd: [M] bool, regions a detector is neither trained on nor punished for (COCO iscrowd).

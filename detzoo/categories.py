@@ -43,12 +43,29 @@ class Categories:
         return self.names[label - 1]
 
     def labels_in(self, other: "Categories") -> list[int]:
-        """For each label 0..len(self), the label of the same name in `other`, or 0 where it has none."""
-        theirs = {name: label for label, name in enumerate(other.names, start=1) if name != UNUSED}
-        return [0, *(theirs.get(name, 0) for name in self.names)]
+        """For each label 0..len(self), the label of the same class in `other`, or 0 where it has none.
+
+        Names are compared as they are, but that VOC's words for six classes are COCO's for the same (`SYNONYMS`).
+        """
+        theirs = {_usual(name): label for label, name in enumerate(other.names, start=1) if name != UNUSED}
+        return [0, *(theirs.get(_usual(name), 0) for name in self.names)]
 
 
 UNUSED = "N/A"
+
+SYNONYMS = {
+    "aeroplane": "airplane",
+    "diningtable": "dining table",
+    "motorbike": "motorcycle",
+    "pottedplant": "potted plant",
+    "sofa": "couch",
+    "tvmonitor": "tv",
+}  # VOC's word: COCO's
+
+
+def _usual(name: str) -> str:
+    return SYNONYMS.get(name, name)
+
 
 VOC = Categories((
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",

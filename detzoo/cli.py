@@ -42,6 +42,12 @@ def _parser() -> argparse.ArgumentParser:
         "--output", type=Path, default=Path("detections"), help="folder for pictures (default: %(default)s)"
     )
 
+    predict.add_argument(
+        "--trust-parts",
+        action="store_true",
+        help="import parts that the checkpoint names by dotted path, which runs code that it chooses",
+    )
+
     models = commands.add_parser("list", help="the models of the zoo and their published weights")
     models.set_defaults(run=_list)
     return parser
@@ -59,7 +65,7 @@ def _fraction(text: str) -> float:
 
 def _predict(options: argparse.Namespace) -> int:
     _check_images(options.images, options.output)
-    model = load(options.model).to(default_device())
+    model = load(options.model, trust_parts=options.trust_parts).to(default_device())
     names = class_names(model)
     for detection in detect_files(model, options.images, score_threshold=options.score_threshold):
         picture = write_picture(detection, names, options.output)

@@ -1,8 +1,11 @@
 """Rank, world size and gathering, with the same meaning in one process as in many."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch.distributed as dist
+from torch import nn
 
 
 def is_distributed() -> bool:
@@ -32,6 +35,43 @@ def gather(thing: Any) -> list[Any]:
     things: list[Any] = [None] * world_size()
     dist.all_gather_object(things, thing)
     return things
+
+
+def gather_to_main(thing: Any) -> list[Any]:
+    """The `thing` of every rank, in rank order, on rank 0, and an empty list elsewhere; it must be picklable."""
+    if not is_distributed():
+        return [thing]
+    things: list[Any] | None = [None] * world_size() if is_main() else None
+    dist.gather_object(thing, things)
+    return things or []
+
+
+def from_main(thing: Any) -> Any:
+    """Rank 0's `thing`, on every rank; it must be picklable."""
+    if not is_distributed():
+        return thing
+    box = [thing]
+    dist.broadcast_object_list(box)
+    return box[0]
+
+
+def share_buffers(module: nn.Module) -> None:
+    """Give every rank rank 0's buffers: batch statistics drift apart within a step, and a model is measured as one."""
+    if is_distributed():
+        for buffer in module.buffers():
+            dist.broadcast(buffer, 0)
+
+
+@contextmanager
+def main_first() -> Iterator[None]:
+    """Rank 0 goes through the block before the others do, such as to download what they will find."""
+    if not is_main():
+        barrier()
+    try:
+        yield
+    finally:
+        if is_main():
+            barrier()
 
 
 def mean(values: list[float]) -> list[float]:

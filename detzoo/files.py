@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from PIL import Image
+
+# What Pillow raises for a file that is no whole image: when it is opened, or later, when its pixels are decoded.
+UNREADABLE_IMAGE = (OSError, SyntaxError, Image.DecompressionBombError)
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -21,6 +26,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     unfinished = path.with_name(f".{path.stem}.{uuid4().hex}.part{path.suffix}")
     try:
         yield unfinished
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())  # else a power cut may leave the new name with nothing in it
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -49,7 +49,6 @@ def fetch(url: str, sha256: str | None = None, *, cache_dir: str | Path | None =
     if target.exists():
         _check_cached(url, target, wanted)
     else:
-        folder.mkdir(parents=True, exist_ok=True)
         _download(url, target, wanted, progress)
     return target
 

@@ -34,8 +34,19 @@ def elementwise_iou(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def pairwise_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """Intersection over union of all pairs, [..., N, 4] and [..., A, 4] to [..., N, A]."""
-    return elementwise_iou(boxes[..., :, None, :], others[..., None, :, :])
+    """Intersection over union of all pairs, [..., N, 4] and [..., A, 4] to [..., N, A].
+
+    The numbers of `elementwise_iou`, one coordinate at a time: [..., N, A, 2] would be large for a crowded batch.
+    """
+    rows, columns = boxes[..., :, None, :], others[..., None, :, :]
+
+    def overlap(low: int, high: int) -> Tensor:
+        ends = torch.minimum(rows[..., high], columns[..., high])
+        return ends.sub_(torch.maximum(rows[..., low], columns[..., low])).clamp_(min=0)
+
+    intersection = overlap(0, 2).mul_(overlap(1, 3))
+    union = (box_area(rows) + box_area(columns)).sub_(intersection)
+    return intersection.div_(union.clamp_(min=torch.finfo(union.dtype).tiny))
 
 
 def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
@@ -47,5 +58,5 @@ def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 def scale_boxes(boxes: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
     """Boxes of an image of size `old` (height, width) on the same image resized to `new`, [..., 4] to [..., 4]."""
-    x, y = new[1] / old[1], new[0] / old[0]
-    return boxes * boxes.new_tensor((x, y, x, y))
+    x, y = boxes[..., 0::2] * (new[1] / old[1]), boxes[..., 1::2] * (new[0] / old[0])
+    return torch.stack((x, y), dim=-1).flatten(-2)

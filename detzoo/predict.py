@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from .categories import UNUSED
 from .components.preprocess import ToRGB
-from .files import replacing
+from .files import UNREADABLE_IMAGE, replacing
 from .models import SSD
 from .structures import Detection
 from .viz import draw_boxes
@@ -33,7 +33,7 @@ def read_image(path: str | Path) -> Tensor:
     try:
         with Image.open(path) as image:
             return ToRGB()(image)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except UNREADABLE_IMAGE as error:
         raise ValueError(f"{path} cannot be read as an image: {error}") from error
 
 

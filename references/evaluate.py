@@ -1,9 +1,10 @@
 """Measure a model on a data set.
 
-    python references/evaluate.py source=runs/demo-20260101-120000 dataset=synthetic
+    python references/evaluate.py source=runs/demo-20260101-120000
     python references/evaluate.py source=ssd300_vgg16 dataset=coco dataset.root=/data/coco output=ssd300_coco.json
 
-`source` is a run folder, a checkpoint, or the name of a model whose published weights are fetched. Images are fed
+`source` is a run folder (measured on its own validation set unless another is named), a checkpoint, or the name of a
+model whose published weights are fetched. Images are fed
 whole, and the model resizes them as its weights want it. Runs under torchrun as well: each process takes its share.
 """
 
@@ -18,8 +19,9 @@ from detzoo import distributed
 from detzoo.data import DATASETS, evaluation_loader
 from detzoo.engine.config import EvaluateConfig, register_configs
 from detzoo.engine.evaluate import evaluate
-from detzoo.engine.report import draw_pictures, metric_report, write_report
+from detzoo.engine.report import dataset_of_run, draw_pictures, metric_report
 from detzoo.engine.run import start_processes
+from detzoo.files import write_json
 from detzoo.lookup import build_part
 from detzoo.metrics import METRICS
 
@@ -30,18 +32,19 @@ register_configs()
 def main(cfg: DictConfig) -> None:
     config: EvaluateConfig = OmegaConf.to_object(cfg)
     with start_processes(config.device) as device:
-        model = detzoo.load(config.source).to(device)
-        dataset = build_part(DATASETS, config.dataset["val"], "dataset.val")
+        model = detzoo.load(config.source, trust_parts=config.trust_parts).to(device)
+        data = (config.dataset or dataset_of_run(config.source))["val"]
+        dataset = build_part(DATASETS, data, "dataset.val")
         loader = evaluation_loader(
             dataset, batch_size=config.batch_size, workers=config.workers, limit=config.limit_images
         )
         metric = build_part(METRICS, config.metric, "metric", annotations=dataset.annotations)
         evaluate(model, loader, metric)
-        report = metric_report(metric, {"source": config.source, "data": config.dataset["val"]})
         if distributed.is_main():
+            report = metric_report(metric, {"source": config.source, "data": data})
             print(json.dumps(report, indent=2))
-        if config.output:
-            write_report(Path(config.output), report)
+            if config.output:
+                write_json(Path(config.output), report)
         if config.pictures:
             draw_pictures(
                 model,

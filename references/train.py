@@ -11,12 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from detzoo.data import DATASETS, TRANSFORMS, evaluation_loader, training_loader
 from detzoo.engine.checkpoint import Progress
-from detzoo.engine.config import TrainConfig, register_configs
-from detzoo.engine.evaluate import evaluate
+from detzoo.engine.config import TrainConfig, check_run, register_configs
+from detzoo.engine.evaluate import check_same_classes, evaluate
 from detzoo.engine.log import RunLog
 from detzoo.engine.model import build_model
 from detzoo.engine.optim import build_optimizer, build_schedule
-from detzoo.engine.report import finish, write_config
+from detzoo.engine.report import finish, keep_config
 from detzoo.engine.run import Run, start_run
 from detzoo.engine.train import train_one_epoch
 from detzoo.lookup import build_part
@@ -28,6 +28,7 @@ register_configs()
 @hydra.main(config_path="../configs", config_name="train", version_base="1.3")
 def main(cfg: DictConfig) -> None:
     config: TrainConfig = OmegaConf.to_object(cfg)
+    check_run(config)
     with start_run(
         name=config.name,
         folder=config.folder,
@@ -36,27 +37,28 @@ def main(cfg: DictConfig) -> None:
         seed=config.seed,
         precision=config.precision,
     ) as run:
-        write_config(run, OmegaConf.to_yaml(cfg, resolve=True))
+        keep_config(run, cfg)
         train(config, run)
 
 
 def train(config: TrainConfig, run: Run) -> None:
     """From the first image to the last picture."""
     train_set, val_set = (build_part(DATASETS, config.dataset[split], f"dataset.{split}") for split in ("train", "val"))
+    check_same_classes(train_set.categories, val_set.categories)
     model = build_model(config, train_set.categories, run.device)
     augmentation = build_part(TRANSFORMS, config.transforms, "transforms")
-    loader = config.loader
+    loader, workers = config.loader, run.workers(config.loader.workers)
     train_loader = training_loader(
         train_set,
         model.preprocess.size,
         augmentation,
         batch_size=loader.batch_size,
         seed=config.seed,
-        workers=loader.workers,
+        workers=workers,
         limit=config.limit_batches,
     )
     val_loader = evaluation_loader(
-        val_set, batch_size=loader.eval_batch_size, workers=loader.workers, limit=config.limit_images
+        val_set, batch_size=loader.eval_batch_size, workers=workers, limit=config.limit_images
     )
     metric = build_part(METRICS, config.metric, "metric", annotations=val_set.annotations)
 

@@ -9,7 +9,7 @@ import torchvision
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 import detzoo
@@ -43,9 +43,18 @@ def composed(*overrides: str, name: str = "train"):
     """The config that a command line comes to; data sets on disk lie in /data."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose(name, list(overrides))
-        if OmegaConf.is_missing(config.dataset, "root"):
-            config = compose(name, [*overrides, "dataset.root=/data"])
-    return config
+        return compose(name, [*overrides, *(f"{key}=/data" for key in unset_paths(config.dataset, "dataset"))])
+
+
+def unset_paths(node, name: str) -> list[str]:
+    """Options below a data set that have no default."""
+    if not isinstance(node, DictConfig):
+        return []
+    unset = [
+        f"{name}.{key}" for key in node if OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key)
+    ]
+    parts = [key for key in node if OmegaConf.is_dict(node._get_node(key))]
+    return unset + [path for key in parts for path in unset_paths(node[key], f"{name}.{key}")]
 
 
 def checked(config) -> TrainConfig:
@@ -61,7 +70,7 @@ def modelled(config, **options) -> nn.Module:
 
 
 def test_every_file_is_known():
-    assert len(FILES) == 15, f"found {FILES}"
+    assert len(FILES) == 18, f"found {FILES}"
     assert {path.split("/")[0] for path in FILES} == {*GROUPS, "train.yaml", "evaluate.yaml"}
     assert not list(CONFIGS.rglob("*.yml")), "Hydra does not see them"
 

@@ -3,12 +3,12 @@
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..ops import cxcywh_to_xyxy, xyxy_to_cxcywh
 
 
-class BoxCoder:
+class BoxCoder(nn.Module):
     """Centre offsets in units of the default box and log sizes (SSD, equation 2; the weights are Caffe's 1 / variance).
 
     Always in float32: half precision cannot hold a pixel of a large image next to its neighbour.
@@ -24,7 +24,9 @@ class BoxCoder:
         weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0),
         max_log_size: float | None = math.log(1000 / 16),
     ) -> None:
+        super().__init__()
         self.weights = tuple(weights)
+        self.register_buffer("_factors", torch.tensor(self.weights), persistent=False)  # where the boxes are
         self.max_log_size = max_log_size
 
     def encode(self, boxes: Tensor, default_boxes: Tensor) -> Tensor:
@@ -32,12 +34,12 @@ class BoxCoder:
         wanted, default = xyxy_to_cxcywh(boxes.float()), xyxy_to_cxcywh(default_boxes.float())
         offsets = (wanted[..., :2] - default[..., :2]) / default[..., 2:]
         sizes = (wanted[..., 2:] / default[..., 2:]).log()
-        return torch.cat((offsets, sizes), dim=-1) * boxes.new_tensor(self.weights, dtype=torch.float32)
+        return torch.cat((offsets, sizes), dim=-1) * self._factors.float()
 
     def decode(self, deltas: Tensor, default_boxes: Tensor) -> Tensor:
         """Boxes [..., 4] xyxy from deltas [..., 4] and the default boxes [..., 4] they refer to."""
         default = xyxy_to_cxcywh(default_boxes.float())
-        deltas = deltas.float() / deltas.new_tensor(self.weights, dtype=torch.float32)
+        deltas = deltas.float() / self._factors.float()
         centres = default[..., :2] + deltas[..., :2] * default[..., 2:]
         log_sizes = deltas[..., 2:]
         if self.max_log_size is not None:
@@ -45,5 +47,5 @@ class BoxCoder:
         sizes = default[..., 2:] * log_sizes.exp()
         return cxcywh_to_xyxy(torch.cat((centres, sizes), dim=-1))
 
-    def __repr__(self) -> str:
-        return f"BoxCoder(weights={self.weights}, max_log_size={self.max_log_size})"
+    def extra_repr(self) -> str:
+        return f"weights={self.weights}, max_log_size={self.max_log_size}"

@@ -32,6 +32,7 @@ class DenseHead(nn.Module):
             )
         levels = list(zip(channels, boxes_per_cell, strict=True))
         self.num_classes = num_classes
+        self.boxes_per_cell = list(boxes_per_cell)
         self.classification = nn.ModuleList(predictor(inputs, count * num_classes) for inputs, count in levels)
         self.regression = nn.ModuleList(predictor(inputs, count * 4) for inputs, count in levels)
 

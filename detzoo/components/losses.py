@@ -11,10 +11,11 @@ from torch import Tensor, nn
 class MultiBoxLoss(nn.Module):
     """Softmax cross-entropy over mined boxes plus smooth L1 over matched ones (SSD, equations 1 to 3).
 
-    Both sums are divided by the number of matched boxes of the batch; where `minimum_negatives` keeps more negatives
-    than these matches ask for, by the number of matches that would. A batch without any object is treated as though
-    each image had one match, so that it still teaches what background looks like (torchvision's loss is 0 there).
-    Unlike torchvision's (0.29.1), the mining never takes a matched box for a negative when negatives run out.
+    Both sums are divided by the number of matched boxes in this process's share of the batch, as in torchvision; the
+    classification loss, where `minimum_negatives` keeps more negatives than these matches ask for, by the number of
+    matches that would. A batch without any object is treated as though each image had one match, so that it still
+    teaches what background looks like (torchvision's loss is 0 there). Unlike torchvision's (0.29.1), the mining never
+    takes a matched box for a negative when negatives run out.
 
     Args:
         negatives_per_positive: background boxes kept for each matched box, the worst ones first (section 2.2).
@@ -47,12 +48,13 @@ class MultiBoxLoss(nn.Module):
         positive = labels > 0  # [B, A]
         entropy = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="none").view_as(labels)
         negative = hardest_negatives(entropy, positive, self._negatives_wanted(positive))
-        normaliser = torch.maximum(positive.sum(), negative.sum() / self.negatives_per_positive).clamp(min=1)
+        matches = positive.sum().clamp(min=1)
+        wanted_matches = torch.maximum(matches, negative.sum() / self.negatives_per_positive)
 
         box_error = F.smooth_l1_loss(deltas.float(), target_deltas, reduction="none").sum(dim=-1)  # [B, A]
         return {
-            "bbox_regression": (box_error * positive).sum() / normaliser,
-            "classification": (entropy * (positive | negative)).sum() / normaliser,
+            "bbox_regression": (box_error * positive).sum() / matches,
+            "classification": (entropy * (positive | negative)).sum() / wanted_matches,
         }
 
     def _negatives_wanted(self, positive: Tensor) -> Tensor:

@@ -81,7 +81,7 @@ class Preprocess(nn.Module):
                 raise ValueError(
                     f"padded targets go with images at the network's size {self.size}, got {sorted(sizes)}"
                 )
-            return targets.to(self.mean.device)
+            return targets.to(self.mean.device, non_blocking=True)
         sizes = image_sizes(images)
         fitted = [
             Target(boxes=scale_boxes(target["boxes"].reshape(-1, 4).float(), size, self.size), labels=target["labels"])
@@ -99,7 +99,8 @@ class Preprocess(nn.Module):
     def _fit(self, batch: Tensor) -> Tensor:
         """[B, 3, H, W] of bytes or floats to floats in [0, 1] at the network's size."""
         batch = batch.to(self.mean.device)
-        batch = batch.float() / 255 if batch.dtype == torch.uint8 else batch.to(self.mean.dtype)
+        is_bytes, batch = batch.dtype == torch.uint8, batch.to(self.mean.dtype)  # that of the model, half too
+        batch = batch / 255 if is_bytes else batch
         return batch if batch.shape[-2:] == self.size else RESIZES[self.resize](batch, self.size)
 
     def extra_repr(self) -> str:

@@ -119,7 +119,7 @@ def repair_boxes(
     """
     if invalid not in get_args(InvalidBoxes):
         raise ValueError(f'invalid = {invalid!r}: expected "drop" or "error"')
-    boxes, image = annotations.boxes, np.repeat(np.arange(len(annotations)), np.diff(annotations.offsets))
+    boxes, image = annotations.boxes, image_of_rows(annotations)
     inside = _clip(boxes, annotations.image_sizes[image])
     broken = ~(np.isfinite(boxes).all(axis=1) & _has_extent(boxes) & _has_extent(inside))
     sticks_out = ~broken & (np.abs(inside - boxes) > _TOLERANCE).any(axis=1)
@@ -131,7 +131,7 @@ def repair_boxes(
         )
     }
     _report(invalid, f"{source}, {len(boxes)} boxes", *told.items())
-    kept, inside = _keep(annotations, ~broken, image), inside[~broken]
+    kept, inside = keep_rows(annotations, ~broken), inside[~broken]
     return replace(kept, boxes=inside, areas=_clipped_areas(kept, inside))
 
 
@@ -171,9 +171,14 @@ def _clipped_areas(annotations: Annotations, inside: np.ndarray) -> np.ndarray:
     return np.where(follows, box_areas(inside), annotations.areas)
 
 
-def _keep(annotations: Annotations, rows: np.ndarray, image: np.ndarray) -> Annotations:
-    """The annotations without the objects whose `rows` [M] is false; `image` [M] is the image each one belongs to."""
-    counts = np.bincount(image[rows], minlength=len(annotations))
+def image_of_rows(annotations: Annotations) -> np.ndarray:
+    """Number of the image that each object belongs to, [M]."""
+    return np.repeat(np.arange(len(annotations)), np.diff(annotations.offsets))
+
+
+def keep_rows(annotations: Annotations, rows: np.ndarray) -> Annotations:
+    """The annotations without the objects whose `rows` [M] is false; all images stay."""
+    counts = np.bincount(image_of_rows(annotations)[rows], minlength=len(annotations))
     columns = {name: getattr(annotations, name)[rows] for name in ("boxes", "labels", "areas", "crowd", "difficult")}
     return replace(annotations, offsets=np.concatenate(([0], np.cumsum(counts))), **columns)
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..annotations import Annotations
 from ..categories import Categories
 from ..files import replacing
-from .base import FileDataset, InvalidBoxes, box_areas, pack_names, repair_boxes
+from .base import FileDataset, InvalidBoxes, box_areas, image_of_rows, keep_rows, pack_names, repair_boxes
 
 
 class CocoDataset(FileDataset):
@@ -24,7 +24,7 @@ class CocoDataset(FileDataset):
         images: the folder that the `file_name`s are relative to.
         annotations: the JSON file.
         invalid: whether invalid boxes are dropped with a warning or an error that lists them.
-        keep_empty: whether images without a box stay in the data set.
+        keep_empty: whether images without a box, other than of a crowd, stay in the data set.
 
     Raises:
         ValueError: for a file that is not COCO instances JSON, ids that refer to nothing, or images that are not there.
@@ -40,7 +40,9 @@ class CocoDataset(FileDataset):
     ) -> None:
         found, file_names = read_coco(annotations, invalid=invalid)
         if not keep_empty:
-            full = np.diff(found.offsets) > 0
+            image = image_of_rows(found)
+            full = np.bincount(image[~found.crowd], minlength=len(found)) > 0
+            found = keep_rows(found, full[image])
             found, file_names = _take_images(found, full), file_names[full]
         super().__init__(images, file_names, found)
 

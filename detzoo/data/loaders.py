@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .. import distributed
+from ..files import UNREADABLE_IMAGE
 from ..structures import PaddedTargets, Target, pad_targets
 from .base import DetectionDataset
 from .transforms import Augmentation, Size, augment
@@ -74,10 +75,6 @@ class WholeImages(Dataset):
         return torch.from_numpy(pixels).movedim(-1, 0), index
 
 
-# What Pillow raises for a file that is no whole image: when it is opened, or later, when its pixels are decoded.
-UNREADABLE = (OSError, SyntaxError, Image.DecompressionBombError)
-
-
 @contextmanager
 def readable(dataset: DetectionDataset, index: int) -> Iterator[Image.Image]:
     """Image number `index`, opened, to be decoded inside the block; its size was held against the annotations, since
@@ -90,7 +87,7 @@ def readable(dataset: DetectionDataset, index: int) -> Iterator[Image.Image]:
         image = dataset.open_image(index)
         _check_size(image, dataset, index)
         yield image
-    except UNREADABLE as error:
+    except UNREADABLE_IMAGE as error:
         raise ValueError(f"{dataset.name(index)} cannot be read as an image: {error}") from error
 
 

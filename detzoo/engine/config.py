@@ -6,7 +6,11 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from ..models import MODELS
+from ..data import DATASETS, TRANSFORMS
+from ..lookup import ConfigError, resolve_part
+from ..metrics import METRICS
+from ..models import MODELS, SSDConfig
+from .optim import OPTIMIZERS, SCHEDULES
 
 
 @dataclass
@@ -16,12 +20,13 @@ class LoaderConfig:
     Attributes:
         batch_size: images of a training step, over all processes.
         eval_batch_size: images of an evaluation step, in each process.
-        workers: loading processes beside each training process.
+        workers: loading processes beside each training process; null for none on a CPU, whose cores the network needs,
+            and for this process's share of the cores beside a GPU, at most 8.
     """
 
     batch_size: int = 16
     eval_batch_size: int = 8
-    workers: int = 0
+    workers: int | None = None
 
 
 @dataclass
@@ -89,13 +94,14 @@ class EvaluateConfig:
 
     Attributes:
         source: a run folder, a checkpoint, or the name of a model with published weights.
-        dataset: of which `val` is measured.
+        dataset: of which `val` is measured; null for that of the run folder.
         metric: a part of `detzoo.metrics.METRICS`.
         batch_size: images of a step, in each process.
         workers: loading processes beside each process.
         limit_images: images at most; null for all.
         device: auto (a GPU if there is one), cpu or cuda.
         output: a JSON file for the numbers; null to print them only.
+        trust_parts: import parts that the checkpoint names by dotted path; only for files of your own.
         pictures: a folder for pictures of ground truth against detections; null for none.
         num_pictures: how many of them, spread evenly over the data set.
         picture_threshold: least score of a detection that is drawn.
@@ -109,18 +115,62 @@ class EvaluateConfig:
     limit_images: int | None = None
     device: str = "auto"
     output: str | None = None
+    trust_parts: bool = False
     pictures: str | None = None
     num_pictures: int = 8
     picture_threshold: float = 0.4
 
 
 def register_configs() -> None:
-    """Offer the schema and every preset of the zoo to Hydra: `model=ssd300_vgg16` is `SSD300_VGG16`, number for number.
+    """Offer schema and presets to Hydra: `model=ssd300_vgg16` is `SSD300_VGG16`, number for number.
 
-    Only `num_classes` is left out: in training it follows from the data set.
+    But for two things: `num_classes` is left out, since in training it follows from the data set; and images are
+    resized with an antialiasing filter, as the loader does it, since a network should detect in what it was trained on.
     """
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
     store.store(name="evaluate_schema", node=EvaluateConfig)
     for name, entry in MODELS.items():
-        store.store(group="model", name=name, node=replace(entry.config, num_classes=None))
+        store.store(group="model", name=name, node=_training_form(entry.config))
+
+
+def check_run(config: TrainConfig) -> None:
+    """Look at every part and number of a run before anything is read.
+
+    Raises:
+        ConfigError: listing all that is wrong; the model's own problems come when it is built.
+    """
+    problems = [
+        f"{name} = {value}: expected {least} or more"
+        for name, value, least in (
+            ("epochs", config.epochs, 1),
+            ("evaluate_every", config.evaluate_every, 1),
+            ("log_every", config.log_every, 1),
+            ("stop_after", config.stop_after, 1),
+            ("limit_batches", config.limit_batches, 1),
+            ("limit_images", config.limit_images, 1),
+            ("pictures", config.pictures, 0),
+            ("loader.batch_size", config.loader.batch_size, 1),
+            ("loader.eval_batch_size", config.loader.eval_batch_size, 1),
+            ("loader.workers", config.loader.workers, 0),
+        )
+        if value is not None and value < least
+    ]
+    for table, part, what, derived in (
+        (DATASETS, config.dataset and config.dataset.get("train"), "dataset.train", ()),
+        (DATASETS, config.dataset and config.dataset.get("val"), "dataset.val", ()),
+        (TRANSFORMS, config.transforms, "transforms", ()),
+        (METRICS, config.metric, "metric", ("annotations",)),
+        (OPTIMIZERS, config.optimizer, "optimizer", ("params",)),
+        (SCHEDULES, config.schedule, "schedule", ("total_steps", "steps_per_epoch")),
+    ):
+        try:
+            resolve_part(table, part, what, derived)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+
+
+def _training_form(config: SSDConfig) -> SSDConfig:
+    return replace(config, num_classes=None, preprocess={**config.preprocess, "resize": "bilinear_antialias"})

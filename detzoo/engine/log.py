@@ -4,12 +4,15 @@ import csv
 import io
 import logging
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import distributed
 from ..files import write_text
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 logger = logging.getLogger("detzoo")
 
@@ -66,12 +69,12 @@ def _short(value: Any) -> Any:
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
-def progress(things: Iterable[T], title: str, total: int) -> Iterator[T]:
-    """A bar on standard error where that is a terminal; nothing where it is not, or on other ranks."""
+def progress(things: Iterable[T], title: str, total: int) -> "tqdm[T]":
+    """A bar on standard error where that is a terminal; disabled where it is not, and on other ranks."""
     from tqdm import tqdm
 
     silent = not (sys.stderr.isatty() and distributed.is_main())
-    yield from tqdm(things, desc=title, total=total, leave=False, disable=silent)
+    return tqdm(things, desc=title, total=total, leave=False, disable=silent)
 
 
 def summary(row: dict[str, Any]) -> str:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import torch
 
+from .. import distributed
 from ..categories import Categories
 from ..lookup import split_part
 from ..models import SSD, build_ssd, get_weight
 from ..models.config import read_config
-from ..models.weights import StateDict, load_backbone_weights, load_weights, read_state_dict
+from ..models.entry import read_weights
+from ..models.weights import load_backbone_weights, load_weights
 from .config import TrainConfig
 
 logger = logging.getLogger("detzoo")
@@ -25,11 +27,12 @@ def build_model(config: TrainConfig, categories: Categories, device: torch.devic
     if config.weights and config.weights_backbone:
         raise ValueError("weights and weights_backbone exclude each other: the former contain a trunk")
     model = build_ssd(config.model, categories=categories)
-    if config.weights:
-        load_weights(model, _state_dict(config.weights))
-    if config.weights_backbone:
-        name, _ = split_part(read_config(config.model).backbone, "model.backbone")
-        load_backbone_weights(model.backbone, name, config.weights_backbone)
+    with distributed.main_first():  # one process downloads, the others find the file
+        if config.weights:
+            _load(model, config, categories)
+        if config.weights_backbone:
+            name, _ = split_part(read_config(config.model).backbone, "model.backbone")
+            load_backbone_weights(model.backbone, name, config.weights_backbone)
     if config.trainable_layers is not None:
         model.backbone.train_last(config.trainable_layers)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -37,8 +40,11 @@ def build_model(config: TrainConfig, categories: Categories, device: torch.devic
     return model.to(device, memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
 
 
-def _state_dict(weights: str) -> StateDict:
-    """Of a file, or of published weights by their full name."""
-    if Path(weights).suffix in (".pt", ".pth") or Path(weights).exists():
-        return read_state_dict(weights)
-    return get_weight(weights).get_state_dict()
+def _load(model: SSD, config: TrainConfig, categories: Categories) -> None:
+    """Weights of a file, or published ones by their full name; other class names mean another class head."""
+    if Path(config.weights).suffix in (".pt", ".pth") or Path(config.weights).exists():
+        found = read_weights(Path(config.weights), read_config(config.model))
+    else:
+        found = get_weight(config.weights).read()
+    same = found.categories is None or found.categories.names == categories.names
+    load_weights(model, found.state, class_head=same)

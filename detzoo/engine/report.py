@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
 
 from .. import distributed
-from ..components.preprocess import ToRGB
 from ..data import DetectionDataset
+from ..data.loaders import WholeImages
 from ..files import replacing, write_json, write_text
 from ..metrics.base import Metric
 from ..models import SSD
@@ -23,11 +24,52 @@ from .run import Run, machine
 
 logger = logging.getLogger("detzoo")
 
+CONFIG = "config.yaml"  # in a run folder
 
-def write_config(run: Run, text: str) -> None:
-    """Keep the resolved config beside what came of it."""
+
+# What may be another than when the run began; all else decides what comes of it.
+FREE = (
+    "device", "folder", "limit_images", "loader.eval_batch_size", "loader.workers", "log_every", "name",
+    "picture_threshold", "pictures", "resume", "stop_after",
+)  # fmt: skip
+
+
+def keep_config(run: Run, config: DictConfig) -> None:
+    """Keep the resolved config beside what will come of it; a run that goes on must have the one it began with.
+
+    Raises:
+        ValueError: listing every option that differs from the config in the folder.
+    """
+    path = run.folder / CONFIG
+    if path.is_file():
+        before, now = _leaves(OmegaConf.load(path)), _leaves(config)
+        other = [
+            key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key) and key not in FREE
+        ]
+        if other:
+            changes = "; ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in other[:8])
+            raise ValueError(
+                f"{run.folder} goes on with the command line it began with, plus resume: {len(other)} options differ: "
+                f"{changes}. To train on with other options, start a new run with weights={run.folder / BEST}"
+            )
+    distributed.barrier()
     if distributed.is_main():
-        write_text(run.folder / "config.yaml", text)
+        write_text(path, OmegaConf.to_yaml(config, resolve=True))
+
+
+def _leaves(config: DictConfig) -> dict[str, Any]:
+    """Every option by its dotted name; a list counts as one."""
+    flat: dict[str, Any] = {}
+
+    def walk(node: Any, name: str) -> None:
+        if isinstance(node, dict):
+            for key, value in node.items():
+                walk(value, f"{name}.{key}" if name else str(key))
+        else:
+            flat[name] = node
+
+    walk(OmegaConf.to_container(config, resolve=True), "")
+    return flat
 
 
 def finish(run: Run, metric: Metric, loader: DataLoader, *, pictures: int, score_threshold: float) -> None:
@@ -37,14 +79,29 @@ def finish(run: Run, metric: Metric, loader: DataLoader, *, pictures: int, score
     if not best.is_file():
         logger.info("no epoch was evaluated yet; the run so far is in %s", run.folder)
         return
-    model = load_checkpoint(best).to(run.device)
+    model = load_checkpoint(best, trust_parts=True).to(run.device)  # this run wrote it
     numbers = evaluate(model, loader, metric)
-    facts = {"checkpoint": BEST, "epoch": read_checkpoint(best)["epoch"]}
-    write_report(run.folder / "metrics.json", metric_report(metric, facts))
+    if distributed.is_main():
+        facts = {"checkpoint": BEST, "epoch": read_checkpoint(best)["epoch"]}
+        write_json(run.folder / "metrics.json", metric_report(metric, facts))
     dataset = loader.dataset.dataset
     draw_pictures(model, dataset, run.folder / "pictures", count=pictures, score_threshold=score_threshold)
     logger.info("best epoch: %s", "  ".join(f"{name} {value:.3f}" for name, value in numbers.items()))
     logger.info("checkpoints, log and metrics: %s\npictures: %s", run.folder, run.folder / "pictures")
+
+
+def dataset_of_run(folder: str | Path) -> dict[str, Any]:
+    """The data sets that a run was given.
+
+    Raises:
+        ValueError: if this is no run folder.
+    """
+    path = Path(folder) / CONFIG
+    if not path.is_file():
+        raise ValueError(
+            f"source={folder} is no run folder (no {CONFIG} in it): say which data set to measure, dataset=..."
+        )
+    return OmegaConf.to_container(OmegaConf.load(path).dataset)
 
 
 def metric_report(metric: Metric, facts: dict[str, Any]) -> dict[str, Any]:
@@ -59,12 +116,6 @@ def metric_report(metric: Metric, facts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def write_report(path: Path, report: dict[str, Any]) -> None:
-    """Write a report as JSON, on rank 0."""
-    if distributed.is_main():
-        write_json(path, report)
-
-
 def draw_pictures(
     model: SSD, dataset: DetectionDataset, folder: Path, *, count: int, score_threshold: float
 ) -> list[Path]:
@@ -74,7 +125,7 @@ def draw_pictures(
     model.eval()
     paths = []
     for index in torch.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().long().tolist():
-        image = ToRGB()(dataset.open_image(index).convert("RGB"))
+        image, _ = WholeImages(dataset)[index]  # as training and evaluation see it
         found = {name: column.cpu() for name, column in model.detect([image])[0].items()}
         pictures = [
             draw_boxes(image, _ground_truth(dataset, index), dataset.categories.names, title="ground truth"),

@@ -42,6 +42,12 @@ class Run:
             return model
         return DistributedDataParallel(model, device_ids=[self.device] if self.device.type == "cuda" else None)
 
+    def workers(self, wanted: int | None) -> int:
+        """Loading processes beside this one: as many as wanted, or what suits the device."""
+        if wanted is not None or self.device.type == "cpu":
+            return wanted or 0
+        return min(8, max(1, (os.cpu_count() or 1) // distributed.world_size()))
+
     def autocast(self) -> torch.autocast:
         """The context in which a training step is computed."""
         dtype = PRECISIONS[self.precision]
@@ -94,7 +100,8 @@ def start_processes(device: str) -> Iterator[torch.device]:
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
         _start_log()
-        _keep_freed_memory()
+        if chosen.type == "cpu":
+            _keep_freed_memory()
         yield chosen
     finally:
         if distributed.is_distributed():

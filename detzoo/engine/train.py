@@ -1,6 +1,7 @@
 """The training loop, the only one."""
 
 import logging
+import math
 import time
 
 import torch
@@ -35,7 +36,7 @@ def train_one_epoch(
         schedule: stepped after every step.
         run: device and precision.
         epoch: number of this epoch, from 1.
-        log_every: steps between lines.
+        log_every: steps between lines, where standard error is no terminal and there is no bar.
 
     Raises:
         FloatingPointError: naming the images of the batch, if the loss is not finite.
@@ -44,12 +45,15 @@ def train_one_epoch(
     loader.batch_sampler.epoch = epoch
     steps = len(loader)
     meter = Meter()
-    for step, batch in enumerate(progress(loader, f"epoch {epoch}", steps), start=1):
+    bar = progress(loader, f"epoch {epoch}", steps)
+    for step, batch in enumerate(bar, start=1):
         meter.data_is_there()
         losses = train_step(trainee, batch, optimizer, run, loader)
         schedule.step()
         meter.step_is_done(losses)
-        if step % log_every == 0:
+        if not bar.disable:
+            bar.set_postfix_str(str(meter), refresh=False)
+        elif step % log_every == 0:
             logger.info("epoch %d step %d/%d  lr %.3g  %s", epoch, step, steps, schedule.get_last_lr()[0], meter)
     return {**meter.means(), "lr": schedule.get_last_lr()[0], "seconds": meter.seconds()}
 
@@ -63,8 +67,9 @@ def train_step(
     total = torch.stack(list(losses.values())).sum()
     optimizer.zero_grad(set_to_none=True)
     total.backward()
-    values = {"loss": total.item(), **{name: loss.item() for name, loss in losses.items()}}
-    if not torch.isfinite(total):
+    numbers = torch.stack([total, *losses.values()]).tolist()  # the one place where a GPU is waited for
+    values = dict(zip(("loss", *losses), numbers, strict=True))
+    if not math.isfinite(values["loss"]):
         raise FloatingPointError(_diverged(values, batch, loader))
     optimizer.step()
     return values

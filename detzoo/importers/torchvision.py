@@ -44,7 +44,12 @@ TRUNKS = {"mobilenet_v3_large": MOBILENET_V3_LARGE, "vgg16": VGG16}
 
 def is_detector(state: Mapping[str, Tensor]) -> bool:
     """Whether these are the names of a torchvision SSD or SSDlite."""
-    return any(key.startswith("head.classification_head.module_list.") for key in state)
+    return any(str(key).startswith("head.classification_head.module_list.") for key in state)
+
+
+def is_vgg(state: Mapping[str, Tensor]) -> bool:
+    """Whether a torchvision detector is the one with VGG-16."""
+    return "backbone.scale_weight" in state
 
 
 def convert_detector(state: Mapping[str, Tensor]) -> StateDict:
@@ -53,7 +58,7 @@ def convert_detector(state: Mapping[str, Tensor]) -> StateDict:
     Raises:
         ValueError: naming the first key that neither of the two models has.
     """
-    return rename(state, SSD_VGG16 if "backbone.scale_weight" in state else SSDLITE_MOBILENET_V3_LARGE)
+    return rename(state, SSD_VGG16 if is_vgg(state) else SSDLITE_MOBILENET_V3_LARGE)
 
 
 def convert_trunk(state: Mapping[str, Tensor], name: str) -> StateDict:

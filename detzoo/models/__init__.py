@@ -12,7 +12,7 @@ from .entry import WeightsLike
 from .ssd import SSD
 from .ssd_vgg import SSD300_VGG16, SSD512_VGG16, SSD300_VGG16_Weights, ssd300_vgg16, ssd512_vgg16
 from .ssdlite import SSDLITE320_MOBILENET_V3_LARGE, SSDLite320_MobileNet_V3_Large_Weights, ssdlite320_mobilenet_v3_large
-from .weights import WeightsEnum
+from .weights import WeightsEnum, torchvision_architecture
 
 
 class Entry(NamedTuple):
@@ -79,17 +79,22 @@ def get_weight(name: str) -> WeightsEnum:
     return members[name]
 
 
-def load(source: str | Path) -> SSD:
+def load(source: str | Path, *, trust_parts: bool = False) -> SSD:
     """A model ready to detect: of a run folder or checkpoint that training wrote, or the published one of a name.
 
     Args:
-        source: path of a run folder or checkpoint, or a name of `list_models()`.
+        source: path of a run folder, a checkpoint, or torchvision's file of a model of the zoo; or a name of
+            `list_models()`.
+        trust_parts: import parts that a checkpoint names by dotted path, which runs code that it chooses.
 
     Raises:
-        ValueError: if it is none of these.
+        ValueError: if it is none of these, or names such parts and is not trusted.
     """
     if Path(source).exists():
-        return load_checkpoint(source)
+        architecture = None if Path(source).is_dir() else torchvision_architecture(source)
+        if architecture is not None:
+            return MODELS[architecture].build(weights=Path(source)).eval()
+        return load_checkpoint(source, trust_parts=trust_parts)
     if str(source) not in MODELS:
         raise ValueError(
             f"no model {str(source)!r}: not a file or folder that exists, and no name: {suggest(str(source), MODELS)}"

@@ -81,6 +81,8 @@ def build_ssd(
     if head is None:  # it needs the others: look at its options even where one of them is missing
         _attempt(problems, resolve_part, HEADS, values["head"], "head", HEAD_DERIVED)
     problems += _level_problems(parts["backbone"], parts["default_boxes"])
+    if preprocess is not None and preprocess.size != size:
+        problems.append(f"the finished preprocess makes images of {preprocess.size}, but model.size is {size}")
     if problems:
         raise ConfigError(problems)
     if head is None:

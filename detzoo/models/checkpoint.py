@@ -6,8 +6,10 @@ from typing import Any
 import torch
 
 from ..categories import Categories
+from ..components import HEADS
 from ..files import replacing
-from .build import build_ssd
+from ..lookup import split_part
+from .build import TABLES, build_ssd
 from .config import SSDConfig, read_config
 from .ssd import SSD
 from .weights import load_weights, read_file
@@ -56,16 +58,35 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def load_checkpoint(path: str | Path) -> SSD:
+def load_checkpoint(path: str | Path, *, trust_parts: bool = False) -> SSD:
     """The model of a checkpoint, in eval mode, built as it was trained.
 
     Args:
         path: a checkpoint, or a run folder, of which the best one is taken.
+        trust_parts: import parts that the file names by dotted path. That runs code the file chooses: only for files of
+            your own.
+
+    Raises:
+        ValueError: for a file that is no checkpoint, or names parts by dotted path without being trusted.
     """
     path = Path(path)
     if path.is_dir():
         path = path / BEST if (path / BEST).is_file() else path / LAST
     record = read_checkpoint(path)
+    if not trust_parts:
+        _refuse_foreign_parts(record["config"], path)
     model = build_ssd(record["config"], categories=categories_of(record))
     load_weights(model, record["model"])
     return model.eval()
+
+
+def _refuse_foreign_parts(config: dict[str, Any], path: Path) -> None:
+    """Only what stands in a table is built for a file from anywhere: a dotted path could name `os.system`."""
+    tables = {**TABLES, "head": HEADS}
+    parts = {what: split_part(config[what], what)[0] for what in tables if what in config}
+    foreign = [f"{what}: {name}" for what, name in parts.items() if name not in tables[what]]
+    if foreign:
+        raise ValueError(
+            f"{path} names parts that are not detzoo's ({'; '.join(foreign)}), and building them would run code that "
+            "the file chooses: if you made this file, say trust_parts=True"
+        )

@@ -1,6 +1,7 @@
 """The one place where a model's numbers are written down."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, get_type_hints
 
@@ -43,6 +44,8 @@ class SSDConfig:
     def __post_init__(self) -> None:
         if isinstance(self.size, list):  # OmegaConf and JSON give tuples back as lists
             self.size = tuple(self.size)
+        for field in fields(self):  # `replace(preset, ...)` must not share its parts with the preset
+            setattr(self, field.name, deepcopy(getattr(self, field.name)))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain lists, dicts and numbers, as a checkpoint may hold them; `read_config` takes it back."""

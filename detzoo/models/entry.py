@@ -3,17 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from ..categories import Categories
+from ..categories import COCO_91
 from ..components import DEFAULT_BOXES
+from ..importers.torchvision import is_detector
 from ..lookup import build_part, split_part
 from .build import build_ssd
 from .checkpoint import categories_of, is_checkpoint
 from .config import SSDConfig
 from .ssd import SSD
 from .weights import (
-    StateDict,
+    Found,
     WeightsEnum,
     load_backbone_weights,
     load_weights,
@@ -23,13 +24,6 @@ from .weights import (
 )
 
 WeightsLike = WeightsEnum | str | Path | None
-
-
-class Found(NamedTuple):
-    """Weights under detzoo's names, and what their labels mean, None where the file does not say."""
-
-    state: StateDict
-    categories: Categories | None
 
 
 def make_model(
@@ -111,11 +105,24 @@ def _looks_like_path(text: str) -> bool:
 
 def _read(chosen: WeightsEnum | Path, config: SSDConfig, progress: bool) -> Found:
     if isinstance(chosen, WeightsEnum):
-        return Found(chosen.get_state_dict(progress=progress), chosen.categories)
-    content = read_file(chosen)
+        return chosen.read(progress=progress)
+    return read_weights(chosen, config)
+
+
+def read_weights(path: Path, config: SSDConfig) -> Found:
+    """Weights of a file for the network of a config; labels mean what the file says, in torchvision's COCO's 91 slots.
+
+    Raises:
+        ValueError: for a file that cannot be read, or a checkpoint of a network with other default boxes or the like.
+    """
+    content = read_file(path)
+    state = state_dict_of(content, path)
     if is_checkpoint(content):
-        _check_same_network(content["config"], config, chosen)
-    return Found(state_dict_of(content, chosen), categories_of(content) if is_checkpoint(content) else None)
+        _check_same_network(content["config"], config, path)
+        return Found(state, categories_of(content))
+    classes = num_classes_of(state, _boxes_per_cell(config))
+    is_coco = is_detector(content) and classes == COCO_91.num_classes
+    return Found(state, COCO_91 if is_coco else None)
 
 
 def _check_same_network(trained: Mapping[str, Any], config: SSDConfig, path: Path) -> None:

@@ -33,7 +33,8 @@ class SSD(nn.Module):
         categories: names behind the labels, for whoever prints or draws them.
 
     Raises:
-        ValueError: if backbone and default boxes have different numbers of levels.
+        ValueError: if backbone and default boxes have different numbers of levels, or head and default boxes another
+            number of boxes per cell.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class SSD(nn.Module):
         categories: Categories | None = None,
     ) -> None:
         super().__init__()
-        if problem := level_problem(backbone, default_boxes):
+        if problem := level_problem(backbone, default_boxes) or head_problem(head, default_boxes):
             raise ValueError(problem)
         self.backbone = backbone
         self.default_boxes = default_boxes
@@ -117,3 +118,12 @@ def level_problem(backbone: Backbone, default_boxes: DefaultBoxGenerator) -> str
         f"{default_boxes.num_levels} levels: "
         f"give aspect_ratios for {levels} levels, and {levels + 1} scales or {levels} sizes"
     )
+
+
+def head_problem(head: nn.Module, default_boxes: DefaultBoxGenerator) -> str | None:
+    """Why these two cannot go together, or None; a head of your own need not state `boxes_per_cell`."""
+    stated = getattr(head, "boxes_per_cell", default_boxes.boxes_per_cell)
+    if list(stated) == default_boxes.boxes_per_cell:
+        return None
+    wanted = default_boxes.boxes_per_cell
+    return f"the head predicts {list(stated)} boxes per cell, level by level, but default_boxes has {wanted}"

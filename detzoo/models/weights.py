@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torchvision
@@ -23,6 +23,13 @@ logger = logging.getLogger("detzoo")
 
 StateDict = dict[str, Tensor]
 CLASS_HEAD = "head.classification."
+
+
+class Found(NamedTuple):
+    """Weights under detzoo's names, and what their labels mean, None where nobody says."""
+
+    state: StateDict
+    categories: Categories | None
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,10 @@ class WeightsEnum(Enum):
         """
         return read_state_dict(fetch(self.url, self.value.sha256, progress=progress))
 
+    def read(self, *, progress: bool = True) -> Found:
+        """`get_state_dict` with the categories."""
+        return Found(self.get_state_dict(progress=progress), self.categories)
+
     @classmethod
     def find(cls, name: str) -> "WeightsEnum":
         """The member called `name`; torchvision's "Enum.MEMBER" spelling is understood."""
@@ -98,6 +109,14 @@ def read_file(path: str | Path) -> Any:
         raise ValueError(
             f"{path} cannot be read as a file of tensors ({reason}): is it complete, and a checkpoint?"
         ) from error
+
+
+def torchvision_architecture(path: str | Path) -> str | None:
+    """The model of the zoo whose weights torchvision wrote to this file, or None if it is no such file."""
+    content = read_file(path)
+    if not isinstance(content, dict) or not from_torchvision.is_detector(content):
+        return None
+    return "ssd300_vgg16" if from_torchvision.is_vgg(content) else "ssdlite320_mobilenet_v3_large"
 
 
 def read_state_dict(path: str | Path) -> StateDict:
@@ -140,8 +159,13 @@ def num_classes_of(state: StateDict, boxes_per_cell: int) -> int:
     return len(biases[-1]) // boxes_per_cell
 
 
-def load_weights(model: nn.Module, state: StateDict) -> list[str]:
+def load_weights(model: nn.Module, state: StateDict, *, class_head: bool = True) -> list[str]:
     """Load a state dict; where only the number of classes differs, load all but the class head.
+
+    Args:
+        model: of the same network.
+        state: names and tensors.
+        class_head: whether the classes are the same ones; if not, the class head is left out even where it would fit.
 
     Returns:
         The names of the tensors that were left out (and logged), none where the number of classes is the same.
@@ -151,7 +175,8 @@ def load_weights(model: nn.Module, state: StateDict) -> list[str]:
     """
     own = model.state_dict()
     misfits = {key for key in own.keys() & state.keys() if own[key].shape != state[key].shape}
-    skipped = sorted(key for key in misfits if key.startswith(CLASS_HEAD))
+    heads = own.keys() & state.keys() if not class_head else misfits
+    skipped = sorted(key for key in heads if key.startswith(CLASS_HEAD))
     problems = [f"missing: {key}" for key in own if key not in state]
     problems += [f"unknown: {key}" for key in state if key not in own]
     problems += [
@@ -161,10 +186,10 @@ def load_weights(model: nn.Module, state: StateDict) -> list[str]:
     if problems:
         shown = problems[:10] + ([f"... and {len(problems) - 10} more"] if len(problems) > 10 else [])
         raise ValueError("\n  - ".join(["these weights are not of this model:", *shown]))
-    model.load_state_dict({key: tensor for key, tensor in state.items() if key not in misfits}, strict=False)
+    model.load_state_dict({key: tensor for key, tensor in state.items() if key not in skipped}, strict=False)
     if skipped:
         logger.warning(
-            "another number of classes: %d tensors of the class head start from scratch: %s",
+            "other classes: %d tensors of the class head start from scratch: %s",
             len(skipped),
             ", ".join(skipped),
         )
@@ -192,7 +217,8 @@ def load_backbone_weights(backbone: Backbone, name: str, weights: Any, *, progre
     ]
     if wrong:
         raise ValueError(
-            f"weights_backbone={weights!r} do not fit the trunk of {name!r}: {len(wrong)} tensors, {min(wrong)} first"
+            f"weights_backbone={weights!r} do not fit the trunk of {name!r}: {len(wrong)} tensors, {min(wrong)} "
+            "first. ImageNet weights fit the full network: mobilenet_v3_large needs backbone.reduced_tail=false"
         )
     backbone.load_state_dict(state, strict=False)
 

@@ -464,3 +464,27 @@ def test_trainable_layers(name):
         parameters = [p for layer in some.backbone.trunk[stage] for p in layer.parameters()]
         assert parameters and all(p.requires_grad == (index >= len(stages) - 2) for p in parameters)
     assert all(p.requires_grad for part in (some.head, some.backbone.extras) for p in part.parameters())
+
+
+def test_a_checkpoint_cannot_have_code_run_by_naming_a_part(tmp_path, small_config):
+    record = model_record(build_ssd(replace(small_config, num_classes=3)), small_config)
+    record["config"]["matcher"] = {"name": "os.system", "command": f"touch {tmp_path / 'owned'}"}
+    save_checkpoint(tmp_path / "evil.pt", record)
+    with pytest.raises(ValueError, match="matcher: os.system.*trust_parts=True"):
+        detzoo.load(tmp_path / "evil.pt")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_checkpoint_with_parts_of_ones_own_is_built_if_trusted(tmp_path, small_config):
+    config = replace(small_config, num_classes=3, matcher="detzoo.components.matcher.SSDMatcher")
+    save_checkpoint(tmp_path / "own.pt", model_record(build_ssd(config), config))
+    with pytest.raises(ValueError, match="trust_parts"):
+        detzoo.load(tmp_path / "own.pt")
+    assert detzoo.load(tmp_path / "own.pt", trust_parts=True).matcher.iou_threshold == 0.5
+
+
+def test_torchvisions_file_fetched_by_hand_is_recognised(tmp_path):
+    reference = torchvision.models.detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None)
+    torch.save(reference.state_dict(), tmp_path / "by_hand.pth")
+    model = detzoo.load(tmp_path / "by_hand.pth")
+    assert model.categories.names[0] == "person" and not model.training
