@@ -93,7 +93,7 @@ def test_run_folder(trained):
     names = {"config.yaml", "log.csv", "tensorboard", "last.pt", "best.pt", "metrics.json", "pictures"}
     assert {path.name for path in folder.iterdir()} == names
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    assert config["epochs"] == 2 and config["model"]["preprocess"]["resize"] == "bilinear_antialias"
+    assert config["epochs"] == 2 and config["model"]["size"] == [96, 96]
     rows = log_of(folder)
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert all(float(row[name]) > 0 for row in rows for name in (*LOSSES, "seconds")) and all(row["AP"] for row in rows)
@@ -108,7 +108,16 @@ def test_run_folder(trained):
 
 
 def test_metrics_are_those_of_the_best_epoch(trained):
-    folder, _ = trained
+    check_report(trained[0])
+
+
+def test_two_processes_measure_one_model(call, tmp_path):
+    """Each process has batch statistics of its own after a step; its numbers must be those of the file."""
+    call("train.py", "experiment=small", f"folder={tmp_path / 'two'}", "epochs=1", processes=2)
+    check_report(tmp_path / "two", processes=2)
+
+
+def check_report(folder, processes=1):
     report = json.loads((folder / "metrics.json").read_text())
     best = max(log_of(folder), key=lambda row: float(row["AP"]))
     assert report["epoch"] == int(best["epoch"]) and report["images"] == 7
@@ -116,14 +125,14 @@ def test_metrics_are_those_of_the_best_epoch(trained):
         expected = float(best[name])
         assert (value is None and np.isnan(expected)) or value == pytest.approx(expected, abs=2e-6)
     assert set(report["per_class"]) == {"circle", "square", "triangle", "star", "cross", "ring"}
-    assert "experiment=small" in report["command"] and report["machine"]["processes"] == 1
+    assert "experiment=small" in report["command"] and report["machine"]["processes"] == processes
 
 
 def test_evaluate_gives_the_same_numbers_in_two_processes(trained, call, tmp_path):
     """Seven images in shards of four and three; a network in eval mode sees no other image, so nothing may differ."""
     folder, _ = trained
     output, pictures = tmp_path / "numbers.json", tmp_path / "pictures"
-    options = ["dataset.val.num_images=7", "dataset.val.size=[80,100]", "batch_size=2", "device=cpu", "num_pictures=2"]
+    options = ["batch_size=2", "device=cpu", "num_pictures=2"]  # and the data set of the run folder
     done = call("evaluate.py", f"source={folder}", *options, f"output={output}", f"pictures={pictures}", processes=2)
     report, expected = json.loads(output.read_text()), json.loads((folder / "metrics.json").read_text())
     assert report["metrics"] == expected["metrics"] and report["per_class"] == expected["per_class"]
@@ -142,6 +151,24 @@ def test_resumed_run_is_the_uninterrupted_one(trained, call, tmp_path):
         assert {**row, "seconds": ""} == {**other, "seconds": ""}
     ours, theirs = (torch.load(path / "last.pt", weights_only=True)["model"] for path in (folder, expected))
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+
+
+def test_a_run_goes_on_with_its_own_config_or_not_at_all(trained, call):
+    folder, _ = trained
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    done = call("train.py", "experiment=small", f"resume={folder}", "epochs=3", "optimizer.lr=0.5", status=1)
+    assert "2 options differ: epochs was 2, is 3; optimizer.lr was 0.05, is 0.5" in done.stderr
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+def test_what_is_wrong_with_a_run_is_told_before_it_begins(call, tmp_path):
+    options = ["schedule.name=cosin", "evaluate_every=0", "dataset.train.num_imges=3", f"folder={tmp_path / 'none'}"]
+    done = call(
+        "train.py", "experiment=small", *("+" * ("num_imges" in option) + option for option in options), status=1
+    )
+    for problem in ("did you mean 'cosine'", "evaluate_every = 0: expected 1 or more", "did you mean 'num_images'"):
+        assert problem in done.stderr
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.fixture(scope="module")
