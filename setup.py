@@ -15,7 +15,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["detzoo", "detzoo.*"]),
-    package_data={"detzoo": ["py.typed", "models/cards/*.json"]},
+    package_data={"detzoo": ["py.typed"]},
     zip_safe=False,
     install_requires=[
         "torch>=2.11",

@@ -1,6 +1,6 @@
 """Parts of a detector that come after the feature maps, and the tables from which a config picks them.
 
-A new part is a class in a file here and a line in a table; being in the table enrols it in the contract tests.
+A new part is a class in a file here, a line in a table, and a test.
 """
 
 from .coder import BoxCoder
