@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .hub import DownloadError
 from .models import MODELS, list_models, load
-from .predict import class_names, default_device, describe, detect_files, picture_path, write_picture
+from .predict import class_names, default_device, describe, detect_file, picture_path, write_picture
 from .version import __version__
 
 
@@ -67,14 +67,21 @@ def _predict(options: argparse.Namespace) -> int:
     _check_images(options.images, options.output)
     model = load(options.model, trust_parts=options.trust_parts).to(default_device())
     names = class_names(model)
-    for detection in detect_files(model, options.images, score_threshold=options.score_threshold):
+    status = 0
+    for path in options.images:
+        try:
+            detection = detect_file(model, path, score_threshold=options.score_threshold)
+        except ValueError as error:  # the others are still wanted
+            print(f"detzoo: {error}", file=sys.stderr)
+            status = 2
+            continue
         picture = write_picture(detection, names, options.output)
         count = len(detection.found["labels"])
         print(
             f"{detection.path}: {count} box{'' if count == 1 else 'es'} (class, score, x1 y1 x2 y2), drawn in {picture}"
         )
         print("\n".join(f"  {line}" for line in describe(detection.found, names)), end="\n" if count else "")
-    return 0
+    return status
 
 
 def _check_images(paths: Sequence[Path], folder: Path) -> None:

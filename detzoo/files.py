@@ -8,11 +8,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from PIL import Image
-
-# What Pillow raises for a file that is no whole image: when it is opened, or later, when its pixels are decoded.
-UNREADABLE_IMAGE = (OSError, SyntaxError, Image.DecompressionBombError)
-
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:

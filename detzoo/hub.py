@@ -24,7 +24,7 @@ class DownloadError(RuntimeError):
     def __init__(self, url: str, reason: str, target: Path) -> None:
         super().__init__(
             f"cannot get {url}: {reason}. You can put the file at {target} by hand, "
-            "or name a file of your own with weights=PATH."
+            "or name a file of your own with weights=PATH (weights_backbone=PATH, detzoo predict --model PATH)."
         )
         self.url, self.target = url, target
 

@@ -1,6 +1,6 @@
 """From image files to boxes, for people."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +10,8 @@ from torch import Tensor
 
 from .categories import UNUSED
 from .components.preprocess import ToRGB
-from .files import UNREADABLE_IMAGE, replacing
+from .files import replacing
+from .images import UNREADABLE_IMAGE
 from .models import SSD
 from .structures import Detection
 from .viz import draw_boxes
@@ -37,19 +38,21 @@ def read_image(path: str | Path) -> Tensor:
         raise ValueError(f"{path} cannot be read as an image: {error}") from error
 
 
-def detect_files(model: SSD, paths: Sequence[str | Path], *, score_threshold: float) -> Iterator[FileDetection]:
-    """Detections of each file with at least this score.
+def detect_file(model: SSD, path: str | Path, *, score_threshold: float) -> FileDetection:
+    """Detections of an image file with at least this score.
 
     Args:
         model: in eval mode.
-        paths: of image files.
+        path: of the file.
         score_threshold: least score that is kept.
+
+    Raises:
+        ValueError: naming the file, if it is no image.
     """
-    for path in paths:
-        image = read_image(path)
-        found = {name: column.cpu() for name, column in model.detect([image])[0].items()}
-        kept = found["scores"] >= score_threshold
-        yield FileDetection(Path(path), image, {name: column[kept] for name, column in found.items()})
+    image = read_image(path)
+    found = {name: column.cpu() for name, column in model.detect([image])[0].items()}
+    kept = found["scores"] >= score_threshold
+    return FileDetection(Path(path), image, {name: column[kept] for name, column in found.items()})
 
 
 def class_names(model: SSD) -> list[str]:

@@ -12,15 +12,16 @@ import json
 from pathlib import Path
 
 import hydra
-from omegaconf import DictConfig, OmegaConf
+import torch
+from omegaconf import DictConfig
 
 import detzoo
 from detzoo import distributed
 from detzoo.data import DATASETS, evaluation_loader
-from detzoo.engine.config import EvaluateConfig, register_configs
+from detzoo.engine.config import EvaluateConfig, register_configs, typed
 from detzoo.engine.evaluate import evaluate
 from detzoo.engine.report import dataset_of_run, draw_pictures, metric_report
-from detzoo.engine.run import start_processes
+from detzoo.engine.run import plain_errors, start_processes
 from detzoo.files import write_json
 from detzoo.lookup import build_part
 from detzoo.metrics import METRICS
@@ -30,29 +31,28 @@ register_configs()
 
 @hydra.main(config_path="../configs", config_name="evaluate", version_base="1.3")
 def main(cfg: DictConfig) -> None:
-    config: EvaluateConfig = OmegaConf.to_object(cfg)
-    with start_processes(config.device) as device:
-        model = detzoo.load(config.source, trust_parts=config.trust_parts).to(device)
-        data = (config.dataset or dataset_of_run(config.source))["val"]
-        dataset = build_part(DATASETS, data, "dataset.val")
-        loader = evaluation_loader(
-            dataset, batch_size=config.batch_size, workers=config.workers, limit=config.limit_images
-        )
-        metric = build_part(METRICS, config.metric, "metric", annotations=dataset.annotations)
-        evaluate(model, loader, metric)
-        if distributed.is_main():
-            report = metric_report(metric, {"source": config.source, "data": data})
-            print(json.dumps(report, indent=2))
-            if config.output:
-                write_json(Path(config.output), report)
-        if config.pictures:
-            draw_pictures(
-                model,
-                dataset,
-                Path(config.pictures),
-                count=config.num_pictures,
-                score_threshold=config.picture_threshold,
-            )
+    with plain_errors():
+        config = typed(cfg, EvaluateConfig)
+        with start_processes(config.device) as device:
+            measure(config, device)
+
+
+def measure(config: EvaluateConfig, device: torch.device) -> None:
+    """From the first image to the report."""
+    data = (config.dataset or dataset_of_run(config.source))["val"]
+    dataset = build_part(DATASETS, data, "dataset.val")
+    loader = evaluation_loader(dataset, batch_size=config.batch_size, workers=config.workers, limit=config.limit_images)
+    metric = build_part(METRICS, config.metric, "metric", annotations=dataset.annotations)
+    model = detzoo.load(config.source, trust_parts=config.trust_parts).to(device)
+    evaluate(model, loader, metric)
+    if distributed.is_main():
+        report = metric_report(metric, {"source": config.source, "data": data})
+        print(json.dumps(report, indent=2))
+        if config.output:
+            write_json(Path(config.output), report)
+    if config.pictures:
+        folder = Path(config.pictures)
+        draw_pictures(model, dataset, folder, count=config.num_pictures, score_threshold=config.picture_threshold)
 
 
 if __name__ == "__main__":

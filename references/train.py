@@ -7,17 +7,17 @@ Every option is in configs/train.yaml and detzoo/engine/config.py; `--cfg job` p
 """
 
 import hydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from detzoo.data import DATASETS, TRANSFORMS, evaluation_loader, training_loader
 from detzoo.engine.checkpoint import Progress
-from detzoo.engine.config import TrainConfig, check_run, register_configs
+from detzoo.engine.config import TrainConfig, check_run, register_configs, typed
 from detzoo.engine.evaluate import check_same_classes, evaluate
 from detzoo.engine.log import RunLog
 from detzoo.engine.model import build_model
 from detzoo.engine.optim import build_optimizer, build_schedule
 from detzoo.engine.report import finish, keep_config
-from detzoo.engine.run import Run, start_run
+from detzoo.engine.run import Run, plain_errors, start_run
 from detzoo.engine.train import train_one_epoch
 from detzoo.lookup import build_part
 from detzoo.metrics import METRICS
@@ -27,22 +27,22 @@ register_configs()
 
 @hydra.main(config_path="../configs", config_name="train", version_base="1.3")
 def main(cfg: DictConfig) -> None:
-    config: TrainConfig = OmegaConf.to_object(cfg)
-    check_run(config)
-    with start_run(
-        name=config.name,
-        folder=config.folder,
-        resume=config.resume,
-        device=config.device,
-        seed=config.seed,
-        precision=config.precision,
-    ) as run:
-        keep_config(run, cfg)
-        train(config, run)
+    with plain_errors():
+        config = typed(cfg, TrainConfig)
+        check_run(config)
+        with start_run(
+            name=config.name,
+            folder=config.folder,
+            resume=config.resume,
+            device=config.device,
+            seed=config.seed,
+            precision=config.precision,
+        ) as run:
+            train(config, run, cfg)
 
 
-def train(config: TrainConfig, run: Run) -> None:
-    """From the first image to the last picture."""
+def train(config: TrainConfig, run: Run, written: DictConfig) -> None:
+    """From the first image to the last picture; `written` is the config as composed, for the run folder."""
     train_set, val_set = (build_part(DATASETS, config.dataset[split], f"dataset.{split}") for split in ("train", "val"))
     check_same_classes(train_set.categories, val_set.categories)
     model = build_model(config, train_set.categories, run.device)
@@ -64,6 +64,7 @@ def train(config: TrainConfig, run: Run) -> None:
 
     optimizer = build_optimizer(model, config.optimizer)
     schedule = build_schedule(optimizer, config.schedule, epochs=config.epochs, steps_per_epoch=len(train_loader))
+    keep_config(run, written)
     progress = Progress(model, config.model, optimizer, schedule, score=metric.primary)
     log = RunLog(run.folder)
     if config.resume:

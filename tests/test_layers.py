@@ -15,7 +15,19 @@ PACKAGE = Path(__file__).parents[1] / "detzoo"
 
 FLOORS = [
     # words and tools that know nothing of detectors
-    {"structures", "annotations", "categories", "ops", "layers", "lookup", "distributed", "hub", "files", "version"},
+    {
+        "structures",
+        "annotations",
+        "categories",
+        "ops",
+        "layers",
+        "lookup",
+        "distributed",
+        "hub",
+        "files",
+        "images",
+        "version",
+    },
     # parts; viz draws words of the ground floor, and the engine's reports need it
     {"components", "backbones", "data", "metrics", "importers", "viz"},
     {"models"},
@@ -83,7 +95,7 @@ def imports(path: Path, module: tuple[str, ...]) -> Iterator[tuple[int, tuple[st
         ("ops.py", "from .components import heads", "detzoo.components"),
         ("models/build.py", "from references import train", "references"),
         ("models/build.py", "import references.train", "references.train"),
-        ("engine/train.py", "from ..predict import detect_files", "detzoo.predict"),
+        ("engine/train.py", "from ..predict import detect_file", "detzoo.predict"),
     ],
 )
 def test_a_planted_import_is_caught(tmp_path, place, line, caught):

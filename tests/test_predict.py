@@ -7,7 +7,7 @@ from PIL import Image
 
 from detzoo.categories import COCO_91, Categories
 from detzoo.models import build_ssd
-from detzoo.predict import class_names, describe, detect_files, read_image, write_picture
+from detzoo.predict import class_names, describe, detect_file, read_image, write_picture
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -62,7 +62,7 @@ def test_missing_file(tmp_path):
 def test_detections_of_a_file(model, photo):
     everything = model.detect([read_image(photo)])[0]
     middle = everything["scores"].median().item()
-    ((path, image, found),) = detect_files(model, [photo], score_threshold=middle)
+    path, image, found = detect_file(model, photo, score_threshold=middle)
     assert path == photo and image.shape == (3, 70, 110)
     assert 0 < len(found["scores"]) < len(everything["scores"]) and found["scores"].min() >= middle
     for name, column in found.items():
@@ -84,7 +84,7 @@ def test_lines():
 
 
 def test_picture(model, photo, tmp_path):
-    (detection,) = detect_files(model, [photo], score_threshold=0.0)
+    detection = detect_file(model, photo, score_threshold=0.0)
     path = write_picture(detection, class_names(model), tmp_path / "new" / "folder")
     assert path == tmp_path / "new" / "folder" / "photo_detections.jpg"
     with Image.open(path) as picture:

@@ -171,6 +171,12 @@ def test_what_is_wrong_with_a_run_is_told_before_it_begins(call, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+def test_an_option_that_was_added_is_still_checked(call, tmp_path):
+    done = call("train.py", "experiment=small", "+optimzer.lr=3", f"folder={tmp_path / 'none'}", status=1)
+    assert "no option 'optimzer': did you mean 'optimizer'?" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "none").exists()
+
+
 @pytest.fixture(scope="module")
 def alike(configs, tmp_path_factory):
     """Images of different looks, all with the same boxes."""

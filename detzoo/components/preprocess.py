@@ -1,6 +1,6 @@
 """From images of any size to the network's input, and boxes there and back."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
+from ..images import to_rgb
 from ..lookup import suggest
 from ..ops import scale_boxes
 from ..structures import Detection, PaddedTargets, Target, pad_targets
@@ -54,11 +55,13 @@ class Preprocess(nn.Module):
         super().__init__()
         if resize not in RESIZES:
             raise ValueError(f"preprocess.resize: unknown way to resize {resize!r}: {suggest(resize, RESIZES)}")
+        if not min(std) > 0:
+            raise ValueError(f"preprocess.std must be positive, got {tuple(std)}")
         self.size = tuple(size)
         self.resize = resize
         # not in the state dict: these numbers are configuration, not weights
-        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32)[:, None, None], persistent=False)
 
     def forward(self, images: Images) -> Tensor:
         """Images, [3, H, W] each or [B, 3, H, W], to the network's input [B, 3, S, S].
@@ -115,9 +118,18 @@ def image_sizes(images: Images) -> list[Size]:
 
 def check_images(images: Images) -> None:
     """Raise a ValueError that names the first image which is not RGB, uint8 or float, or has no pixels."""
+    wanted = "expected a list of [3, H, W] tensors or a [B, 3, H, W] batch"
+    if not isinstance(images, (Sequence, Tensor)) or isinstance(images, (str, bytes)):
+        raise ValueError(f"images are a {type(images).__name__}: {wanted}")
+    if isinstance(images, Tensor) and images.ndim != 4:
+        raise ValueError(f"images are one tensor of shape {tuple(images.shape)}: {wanted}")
     if len(images) == 0:
-        raise ValueError("got no images: expected a list of [3, H, W] tensors or a [B, 3, H, W] batch")
+        raise ValueError(f"got no images: {wanted}")
     for index, image in enumerate(images):
+        if not isinstance(image, Tensor):
+            raise ValueError(
+                f"image {index} is a {type(image).__name__}: ToRGB (weights.transforms()) makes a tensor of it"
+            )
         if image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
             raise ValueError(f"image {index} has shape {tuple(image.shape)}: expected RGB, [3, height, width]")
         if image.dtype != torch.uint8 and not image.is_floating_point():
@@ -130,10 +142,10 @@ def check_targets(targets: Sequence[Target], images: Images, num_classes: int) -
         raise ValueError(f"got {len(images)} images and {len(targets)} targets: expected one target for each image")
     problems = []
     for index, target in enumerate(targets):
-        boxes, labels = target["boxes"].reshape(-1, 4), target["labels"]
-        if len(boxes) != len(labels):
-            problems.append(f"image {index} has {len(boxes)} boxes and {len(labels)} labels")
+        if problem := _shape_problem(target):
+            problems.append(f"image {index}: {problem}")
             continue
+        boxes, labels = target["boxes"].reshape(-1, 4), target["labels"]
         flat = ~((boxes[:, 2:] > boxes[:, :2]).all(dim=1) & boxes.isfinite().all(dim=1))
         foreign = (labels < 1) | (labels >= num_classes)
         problems += [f"image {index}, box {k}: {boxes[k].tolist()} is no xyxy box with an area" for k in _where(flat)]
@@ -142,6 +154,21 @@ def check_targets(targets: Sequence[Target], images: Images, num_classes: int) -
         ]
     if problems:
         raise ValueError("\n  - ".join(["bad targets; drop or mend them before training:", *problems]))
+
+
+def _shape_problem(target: Target) -> str | None:
+    """Why this is no target at all, or None."""
+    if not isinstance(target, Mapping) or not {"boxes", "labels"} <= target.keys():
+        given = sorted(target) if isinstance(target, Mapping) else type(target).__name__
+        return f"expected a dict of boxes and labels, got {given}"
+    boxes, labels = target["boxes"], target["labels"]
+    if not isinstance(boxes, Tensor) or not isinstance(labels, Tensor):
+        return f"expected tensors, got boxes as {type(boxes).__name__} and labels as {type(labels).__name__}"
+    if labels.ndim != 1 or labels.dtype == torch.bool or labels.is_floating_point() and len(labels):
+        return f"expected labels [N] of integers, got {tuple(labels.shape)} of {labels.dtype}"
+    if boxes.numel() != 4 * len(labels) or (len(labels) and boxes.shape != (len(labels), 4)):
+        return f"expected one box [4] for each of {len(labels)} labels, got boxes of shape {tuple(boxes.shape)}"
+    return None
 
 
 def _where(mask: Tensor) -> list[int]:
@@ -157,7 +184,7 @@ class ToRGB:
 
     def __call__(self, image: Image.Image | np.ndarray | Tensor) -> Tensor:
         if isinstance(image, Image.Image):
-            image = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+            image = np.array(to_rgb(ImageOps.exif_transpose(image)))
         if isinstance(image, np.ndarray):
             image = torch.from_numpy(np.ascontiguousarray(image))
             image = image.movedim(-1, 0) if image.ndim == 3 else image

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .. import distributed
-from ..files import UNREADABLE_IMAGE
+from ..images import UNREADABLE_IMAGE, to_rgb
 from ..structures import PaddedTargets, Target, pad_targets
 from .base import DetectionDataset
 from .transforms import Augmentation, Size, augment
@@ -71,7 +71,7 @@ class WholeImages(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         with readable(self.dataset, index) as image:
-            pixels = np.array(image.convert("RGB"))
+            pixels = np.array(to_rgb(image))
         return torch.from_numpy(pixels).movedim(-1, 0), index
 
 
@@ -85,7 +85,10 @@ def readable(dataset: DetectionDataset, index: int) -> Iterator[Image.Image]:
     """
     try:
         image = dataset.open_image(index)
-        _check_size(image, dataset, index)
+    except UNREADABLE_IMAGE as error:
+        raise ValueError(f"{dataset.name(index)} cannot be read as an image: {error}") from error
+    _check_size(image, dataset, index)
+    try:
         yield image
     except UNREADABLE_IMAGE as error:
         raise ValueError(f"{dataset.name(index)} cannot be read as an image: {error}") from error
@@ -199,6 +202,8 @@ def evaluation_loader(
         limit: stop after so many images of the data set.
     """
     total = len(dataset) if limit is None else min(limit, len(dataset))
+    if total == 0:
+        raise ValueError("the evaluation set has no images: name another split or file, or raise limit_images")
     return DataLoader(
         WholeImages(dataset),
         batch_size=batch_size,

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+from ..images import to_rgb
 from ..structures import Target
 
 Size = tuple[int, int]
@@ -177,7 +178,7 @@ def render(image: Image.Image, view: View, size: Size, output: Size, fill: tuple
     width, height = drafted[1][2:] if drafted else image.size
     scale_x, scale_y = width / size[1], height / size[0]
     box = (source.x0 * scale_x, source.y0 * scale_y, source.x1 * scale_x, source.y1 * scale_y)
-    part = image.convert("RGB").resize((int(target.width), int(target.height)), Image.Resampling.BILINEAR, box=box)
+    part = to_rgb(image).resize((int(target.width), int(target.height)), Image.Resampling.BILINEAR, box=box)
     pixels = np.asarray(part)
     if pixels.shape[:2] != tuple(output):
         canvas = np.full((*output, 3), fill, np.uint8)

@@ -51,6 +51,8 @@ class VocDataset(FileDataset):
         one_based: bool = False,
     ) -> None:
         root = Path(root)
+        if not root.is_dir():
+            raise ValueError(f"{root} is no folder: expected one that holds Annotations, ImageSets and JPEGImages")
         ids = _read_split(root, split)
         files = [root / "Annotations" / f"{image_id}.xml" for image_id in ids]
         file_names = _image_names(root / "JPEGImages", ids)

@@ -1,16 +1,18 @@
 """What a training run is made of: the schema that Hydra holds `configs/train.yaml` and every override against."""
 
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from ..data import DATASETS, TRANSFORMS
-from ..lookup import ConfigError, resolve_part
+from ..lookup import ConfigError, resolve_part, suggest
 from ..metrics import METRICS
 from ..models import MODELS, SSDConfig
 from .optim import OPTIMIZERS, SCHEDULES
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -132,6 +134,19 @@ def register_configs() -> None:
     store.store(name="evaluate_schema", node=EvaluateConfig)
     for name, entry in MODELS.items():
         store.store(group="model", name=name, node=_training_form(entry.config))
+
+
+def typed(config: DictConfig, schema: type[T]) -> T:
+    """What Hydra composed as an object of its schema.
+
+    Raises:
+        ConfigError: for options that were added (`+option=...`) but that the schema does not have.
+    """
+    known = [field.name for field in fields(schema)]
+    foreign = [f"no option {name!r}: {suggest(name, known)}" for name in map(str, config) if name not in known]
+    if foreign:
+        raise ConfigError(foreign)
+    return OmegaConf.to_object(config)
 
 
 def check_run(config: TrainConfig) -> None:

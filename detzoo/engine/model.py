@@ -9,6 +9,7 @@ from .. import distributed
 from ..categories import Categories
 from ..lookup import split_part
 from ..models import SSD, build_ssd, get_weight
+from ..models.checkpoint import checkpoint_in
 from ..models.config import read_config
 from ..models.entry import read_weights
 from ..models.weights import load_backbone_weights, load_weights
@@ -43,7 +44,7 @@ def build_model(config: TrainConfig, categories: Categories, device: torch.devic
 def _load(model: SSD, config: TrainConfig, categories: Categories) -> None:
     """Weights of a file, or published ones by their full name; other class names mean another class head."""
     if Path(config.weights).suffix in (".pt", ".pth") or Path(config.weights).exists():
-        found = read_weights(Path(config.weights), read_config(config.model))
+        found = read_weights(checkpoint_in(config.weights), read_config(config.model))
     else:
         found = get_weight(config.weights).read()
     same = found.categories is None or found.categories.names == categories.names

@@ -55,4 +55,6 @@ def build_schedule(optimizer: torch.optim.Optimizer, part: Part, *, epochs: int,
 
 
 def _warmup(step: int, steps: int) -> float:
+    if steps < 0:
+        raise ValueError(f"schedule.warmup_steps = {steps}: expected 0 or more")
     return min(1.0, (step + 1) / steps) if steps else 1.0

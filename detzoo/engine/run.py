@@ -5,6 +5,7 @@ import logging
 import os
 import platform
 import random
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from .. import distributed
+from ..hub import DownloadError
 from ..models.checkpoint import LAST
 
 logger = logging.getLogger("detzoo")
@@ -108,6 +110,20 @@ def start_processes(device: str) -> Iterator[torch.device]:
             dist.destroy_process_group()
 
 
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """End the program with one message and status 2 for what a user can mend; HYDRA_FULL_ERROR=1 shows where it came
+    from.
+    """
+    try:
+        yield
+    except (ValueError, OSError, DownloadError, FloatingPointError) as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+
+
 def machine() -> dict[str, str | int]:
     """What a number depends on besides the code."""
     return {
@@ -163,11 +179,9 @@ def _seed(seed: int) -> None:
 def _agree_on_folder(name: str, folder: str | None) -> Path:
     """Rank 0 chooses; a clock read on each rank would give each its own folder."""
     wanted = Path(folder) if folder else Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    path = Path(distributed.gather(str(wanted))[0])
-    if distributed.is_main():
-        path.mkdir(parents=True, exist_ok=True)
-    distributed.barrier()
-    return path
+    return Path(
+        distributed.gather(str(wanted))[0]
+    )  # made when the first file is written: a refused start leaves nothing
 
 
 def _keep_freed_memory() -> None:

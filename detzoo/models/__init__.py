@@ -75,7 +75,7 @@ def get_weight(name: str) -> WeightsEnum:
     catalogues = [entry.weights for entry in MODELS.values() if entry.weights is not None]
     members = {f"{enum.__name__}.{member}": enum[member] for enum in catalogues for member in enum.__members__}
     if name not in members:
-        raise ValueError(f"unknown weights {name!r}: {suggest(name, members)}")
+        raise ValueError(f"unknown weights {name!r}: {suggest(name, members)}, or the path of a file")
     return members[name]
 
 

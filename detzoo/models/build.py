@@ -69,12 +69,17 @@ def build_ssd(
             nearest right word, unknown names, numbers of levels that do not fit.
     """
     values, problems = check_config(config)
-    size = tuple(values["size"])
     ready = (backbone, default_boxes, matcher, coder, loss, preprocess, postprocess)
+    given = {"head": head, **dict(zip(TABLES, ready, strict=True))}
+    unfinished = [name for name, part in given.items() if part is not None and not isinstance(part, nn.Module)]
+    if unfinished:
+        advice = "is no finished part (an nn.Module); a part by name belongs in the config"
+        raise ConfigError([f"{name}={given[name]!r} {advice}" for name in unfinished])
+    size = tuple(values["size"])
     derived = {"default_boxes": {"image_size": size}, "preprocess": {"size": size}}
     parts = {
-        name: given if given is not None else _build(problems, values, name, derived.get(name, {}))
-        for name, given in zip(TABLES, ready, strict=True)
+        name: given[name] if given[name] is not None else _build(problems, values, name, derived.get(name, {}))
+        for name in TABLES
     }
     configured = values["num_classes"] if head is None else head.num_classes
     num_classes = _attempt(problems, _num_classes, configured, categories)

@@ -58,6 +58,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return content
 
 
+def checkpoint_in(path: str | Path) -> Path:
+    """A checkpoint's path as it is; of a run folder, that of its best checkpoint, else of its last."""
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    return path / BEST if (path / BEST).is_file() else path / LAST
+
+
 def load_checkpoint(path: str | Path, *, trust_parts: bool = False) -> SSD:
     """The model of a checkpoint, in eval mode, built as it was trained.
 
@@ -69,9 +77,7 @@ def load_checkpoint(path: str | Path, *, trust_parts: bool = False) -> SSD:
     Raises:
         ValueError: for a file that is no checkpoint, or names parts by dotted path without being trusted.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = path / BEST if (path / BEST).is_file() else path / LAST
+    path = checkpoint_in(path)
     record = read_checkpoint(path)
     if not trust_parts:
         _refuse_foreign_parts(record["config"], path)

@@ -135,7 +135,8 @@ def _tensors_in(content: Any, path: str | Path) -> StateDict:
     state = content.get("model", content) if isinstance(content, dict) else content
     if not isinstance(state, dict) or not state or not all(map(_is_named_tensor, state.items())):
         raise ValueError(f"{path} holds no state dict: expected names and tensors, or a detzoo checkpoint")
-    return dict(state)
+    wrapped = all(name.startswith("module.") for name in state)  # saved from a DistributedDataParallel wrapper
+    return {name.removeprefix("module.") if wrapped else name: tensor for name, tensor in state.items()}
 
 
 def _is_named_tensor(item: tuple[Any, Any]) -> bool:

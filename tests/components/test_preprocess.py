@@ -108,13 +108,27 @@ def test_padded_targets_are_already_in_the_networks_pixels():
         (torch.zeros(0, 3, 8, 8), "got no images"),
         ([picture(4, 4), torch.zeros(1, 5, 6)], r"image 1 has shape \(1, 5, 6\): expected RGB"),
         ([picture(4, 4), torch.zeros(5, 6)], r"image 1 has shape \(5, 6\): expected RGB"),
-        (picture(4, 4), r"image 0 has shape \(4, 4\): expected RGB"),
+        (picture(4, 4), r"one tensor of shape \(3, 4, 4\): expected a list"),
+        ([np.zeros((4, 4, 3), np.uint8)], "image 0 is a ndarray: ToRGB"),
+        ("photo.jpg", "images are a str: expected a list"),
         ([torch.zeros(4, 5, 6)], r"image 0 has shape \(4, 5, 6\): expected RGB"),
         ([torch.zeros(5, 6, 3)], r"image 0 has shape \(5, 6, 3\): expected RGB"),
         ([torch.zeros(3, 5, 6, dtype=torch.int64)], "image 0 is torch.int64: expected uint8, or floats"),
         ([picture(4, 4), torch.zeros(3, 0, 6)], r"image 1 has shape \(3, 0, 6\)"),
     ],
-    ids=["none", "empty batch", "one channel", "grey", "not in a list", "RGBA", "channels last", "int64", "no pixels"],
+    ids=[
+        "none",
+        "empty batch",
+        "one channel",
+        "grey",
+        "not in a list",
+        "array",
+        "path",
+        "RGBA",
+        "channels last",
+        "int64",
+        "no pixels",
+    ],
 )
 def test_what_is_no_rgb_image(images, message):
     with pytest.raises(ValueError, match=message):
@@ -149,7 +163,7 @@ def test_all_bad_targets_are_named_at_once():
     message = str(caught.value)
     assert message.count("\n") == 3
     assert "image 0, box 0: [2.0" in message and "image 0, box 0: label 9" in message
-    assert "image 1 has 2 boxes and 1 labels" in message
+    assert "image 1: expected one box [4] for each of 1 labels, got boxes of shape (2, 4)" in message
 
 
 def test_one_target_for_each_image():
@@ -216,3 +230,32 @@ def test_floats_stay_floats():
 def test_what_cannot_be_rgb(image):
     with pytest.raises(ValueError, match="image 0"):
         ToRGB()(image)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I"])
+def test_sixteen_bits_are_scaled_not_cut_off(mode):
+    deep = Image.fromarray(np.array([[0, 257 * 100, 65535]], np.uint16)).convert(mode)
+    assert ToRGB()(deep)[:, 0].T.tolist() == [[0] * 3, [100] * 3, [255] * 3]
+
+
+def test_numbers_as_yaml_has_them():
+    image = picture(4, 4)
+    whole = Preprocess((2, 2), mean=(0, 0, 0), std=(1, 1, 1))([image])
+    torch.testing.assert_close(whole, Preprocess((2, 2), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))([image]))
+    with pytest.raises(ValueError, match="std must be positive"):
+        Preprocess((2, 2), std=(0, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (None, "image 0: expected a dict of boxes and labels, got NoneType"),
+        ({"box": 1}, r"got \['box'\]"),
+        ({"boxes": [[0, 0, 1, 1]], "labels": torch.tensor([1])}, "got boxes as list"),
+        ({"boxes": torch.ones(1, 4), "labels": torch.ones(1)}, "labels .N. of integers"),
+        ({"boxes": torch.ones(1, 5), "labels": torch.tensor([1])}, "boxes of shape"),
+    ],
+)
+def test_what_is_no_target(bad, message):
+    with pytest.raises(ValueError, match=message):
+        check_targets([bad], [None], num_classes=3)

@@ -85,3 +85,8 @@ def test_schedule_that_is_none(part, message):
     optimizer = build_optimizer(nn.Linear(1, 1), {"name": "sgd", "lr": 0.1})
     with pytest.raises(ConfigError, match=message):
         build_schedule(optimizer, part, epochs=1, steps_per_epoch=1)
+
+
+def test_a_negative_warmup_is_refused():
+    with pytest.raises(ValueError, match="warmup_steps = -5"):
+        cosine(total_steps=10, warmup_steps=-5)(0)

@@ -53,9 +53,9 @@ def test_device_that_is_not_there(no_gpu, tmp_path):
     assert not folder.exists()
 
 
-def test_folder_is_made_or_used(tmp_path):
+def test_folder_is_named_but_not_made_before_something_is_written(tmp_path):
     with start(folder=str(tmp_path / "a" / "b")) as run:
-        assert run.folder == tmp_path / "a" / "b" and run.folder.is_dir()
+        assert run.folder == tmp_path / "a" / "b" and not run.folder.exists()
     with start(folder=str(tmp_path / "a" / "b")):  # a run that failed before its first checkpoint is no run
         pass
 
@@ -64,7 +64,7 @@ def test_folder_by_default(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with start(name="mine") as run:
         assert run.folder.parent.name == "runs" and run.folder.name.startswith("mine-")
-        assert run.folder.resolve().parents[1] == tmp_path.resolve() and run.folder.is_dir()
+        assert run.folder.resolve().parents[1] == tmp_path.resolve()
 
 
 def test_folder_that_holds_a_run(tmp_path):

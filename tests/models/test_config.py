@@ -241,3 +241,21 @@ def test_an_omegaconf_override_of_the_wrong_type_is_refused_by_the_schema_or_by_
     loose = OmegaConf.create(config.as_dict())
     loose.postprocess = {"name": "nms", "score_treshold": 0.9}
     assert "did you mean 'score_threshold'?" in problem_of(loose)
+
+
+def test_a_name_is_no_finished_part(config):
+    head, loss = problems_of(config, loss="my_package.MyLoss", head=3)
+    assert "head=3 is no finished part" in head and "loss='my_package.MyLoss' is no finished part" in loss
+
+
+def test_presets_share_nothing(config):
+    copy = replace(config)
+    copy.default_boxes["steps"] = [1]
+    assert config.default_boxes.get("steps") != [1]
+
+
+def test_a_head_of_other_boxes_is_refused(config):
+    boxes = build_ssd(config).default_boxes.boxes_per_cell
+    head = SSDHead([16] * len(boxes), [count + 1 for count in boxes], config.num_classes)
+    with pytest.raises(ValueError, match="the head predicts"):
+        build_ssd(config, head=head)

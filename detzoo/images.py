@@ -1,0 +1,16 @@
+"""Pictures from files: whatever is stored, as 8-bit RGB."""
+
+import numpy as np
+from PIL import Image
+
+# What Pillow raises for a file that is no whole image: when it is opened, or later, when its pixels are decoded.
+UNREADABLE_IMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any Pillow image as 8-bit RGB. Sixteen bits are scaled: Pillow's own conversion would cut them off, to white."""
+    if image.mode.startswith("I"):  # 16-bit grey, which some formats give as 32-bit integers
+        grey = np.asarray(image).astype(np.int64)
+        deep = image.mode != "I" or grey.max(initial=0) > 255
+        image = Image.fromarray((grey // 257 if deep else grey).clip(0, 255).astype(np.uint8))
+    return image.convert("RGB")
