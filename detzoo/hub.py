@@ -1,11 +1,14 @@
-"""Files from the network: checked against their sha256, kept in a cache, never there half-written."""
+"""Files from the network: checked against their hash, kept in a cache, never there half-written."""
 
 import hashlib
+import os
 import re
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 from urllib import request
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -17,40 +20,73 @@ from .files import replacing
 TIMEOUT = 30.0  # seconds without an answer, or without another byte
 CHUNK = 1 << 20  # bytes
 
+_OWN_WEIGHTS = "or name a file of your own with weights=PATH (weights_backbone=PATH, detzoo predict --model PATH)"
+_KEPT = "or try again: what came is kept, and the next attempt goes on with it"
+
 
 class DownloadError(RuntimeError):
     """A file could not be had; the message names the address, the reason and the two other ways to get it."""
 
-    def __init__(self, url: str, reason: str, target: Path) -> None:
-        super().__init__(
-            f"cannot get {url}: {reason}. You can put the file at {target} by hand, "
-            "or name a file of your own with weights=PATH (weights_backbone=PATH, detzoo predict --model PATH)."
-        )
+    def __init__(self, url: str, reason: str, target: Path, otherwise: str = _OWN_WEIGHTS) -> None:
+        super().__init__(f"cannot get {url}: {reason}. You can put the file at {target} by hand, {otherwise}.")
         self.url, self.target = url, target
 
 
-def fetch(url: str, sha256: str | None = None, *, cache_dir: str | Path | None = None, progress: bool = True) -> Path:
+def fetch(
+    url: str,
+    sha256: str | None = None,
+    *,
+    sha1: str | None = None,
+    cache_dir: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> Path:
     """The local copy of `url`, downloaded unless the cache has it.
 
     Args:
         url: http or https; its last part is the file's name in the cache.
         sha256: hexadecimal, all 64 digits or the first 8 or more, as torchvision's file names carry them. It is checked
             on every call, for cached files too. Without it nothing is known of the file but its length.
+        sha1: all 40 digits, for a file whose publisher states no other hash; excludes `sha256`.
         cache_dir: by default `checkpoints` in `torch.hub.get_dir()`, which torchvision fills and reads too.
+        resume: keep what came of a file whose download was cut, as `<name>.partial`, and go on with it in the next
+            call, where the server knows ranges; for files of gigabytes. One process at a time (POSIX only).
         progress: show a bar, if standard error is a terminal.
 
     Raises:
-        DownloadError: no network, no such file, a cut connection, or contents that do not have the sha256.
-        ValueError: for another kind of address, or a sha256 that is none.
+        DownloadError: no network, no such file, a cut connection, or contents that do not have the hash.
+        ValueError: for another kind of address, or a hash that is none.
     """
     folder = Path(torch.hub.get_dir()) / "checkpoints" if cache_dir is None else Path(cache_dir).expanduser()
     target = folder / _file_name(url)
-    wanted = _digits(sha256)
-    if target.exists():
-        _check_cached(url, target, wanted)
-    else:
-        _download(url, target, wanted, progress)
+    wanted = _wanted(sha256, sha1)
+    otherwise = _KEPT if resume else _OWN_WEIGHTS
+    try:
+        if target.exists():
+            _check_cached(target, wanted)
+        else:
+            _download(url, target, wanted, progress, _continuing if resume else replacing)
+    except HTTPError as error:
+        error.close()
+        raise DownloadError(url, f"the server answered {error.code} {error.reason}", target, otherwise) from error
+    except (OSError, HTTPException, _Refused) as error:
+        raise DownloadError(url, str(error) or type(error).__name__, target, otherwise) from error
     return target
+
+
+class _Wanted(NamedTuple):
+    """The first hexadecimal digits, or all, of what a file should hash to."""
+
+    algorithm: str
+    digits: str
+
+
+def _wanted(sha256: str | None, sha1: str | None) -> _Wanted:
+    if sha1 is None:
+        return _Wanted("sha256", _digits(sha256))
+    if sha256 is not None or not re.fullmatch(r"[0-9a-fA-F]{40}", sha1):
+        raise ValueError(f"sha1 is {sha1!r}, sha256 is {sha256!r}: expected 40 hexadecimal digits, and one hash only")
+    return _Wanted("sha1", sha1.lower())
 
 
 def _file_name(url: str) -> str:
@@ -71,46 +107,98 @@ def _digits(sha256: str | None) -> str:
     return sha256.lower()
 
 
-def _check_cached(url: str, target: Path, wanted: str) -> None:
-    if not wanted:
+def _check_cached(target: Path, wanted: _Wanted) -> None:
+    if not wanted.digits:
         return
-    digest = _sha256(target)
-    if not digest.startswith(wanted):
-        raise DownloadError(
-            url,
-            f"{target} is in the cache already, but its sha256 is {digest} and not {wanted}: it is damaged or another "
-            "file. Delete it to have it downloaded again",
-            target,
+    with target.open("rb") as file:
+        digest = _hash(file, wanted.algorithm).hexdigest()
+    if not digest.startswith(wanted.digits):
+        raise _Refused(
+            f"{target} is in the cache already, but its {wanted.algorithm} is {digest} and not {wanted.digits}: it is "
+            "damaged or another file. Delete it to have it downloaded again"
         )
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(CHUNK):
-            digest.update(block)
-    return digest.hexdigest()
+def _hash(file: BinaryIO, algorithm: str) -> Any:
+    """The hash object of everything from where the file stands to its end, ready for more."""
+    digest = hashlib.new(algorithm)
+    while block := file.read(CHUNK):
+        digest.update(block)
+    return digest
 
 
-def _download(url: str, target: Path, wanted: str, progress: bool) -> None:
-    try:
-        with replacing(target) as unfinished, unfinished.open("xb") as file, _open(url) as response:
-            digest = _copy(response, file, target.name, progress)
-            if not digest.startswith(wanted):
-                raise _Refused(f"what came has the sha256 {digest} and not {wanted}")
-    except HTTPError as error:
-        error.close()
-        raise DownloadError(url, f"the server answered {error.code} {error.reason}", target) from error
-    except (OSError, HTTPException, _Refused) as error:
-        raise DownloadError(url, str(error) or type(error).__name__, target) from error
+def _download(
+    url: str,
+    target: Path,
+    wanted: _Wanted,
+    progress: bool,
+    writing: Callable[[Path], AbstractContextManager[Path]],
+) -> None:
+    with writing(target) as unfinished:
+        digest = _receive(url, unfinished, wanted, target.name, progress)
+        if not digest.startswith(wanted.digits):
+            unfinished.unlink()  # nothing to go on with
+            raise _Refused(f"what came has the {wanted.algorithm} {digest} and not {wanted.digits}")
 
 
 class _Refused(Exception):
     """What came is not what was promised."""
 
 
-def _open(url: str) -> HTTPResponse:
-    """Follows redirects, but to http and https only: no handler here knows of files or ftp. Heeds proxy variables."""
+@contextmanager
+def _continuing(target: Path) -> Iterator[Path]:
+    """`<name>.partial` with what an earlier attempt left in it; it takes the place of `target` if the block ends well,
+    and stays where it is if not.
+    """
+    import fcntl  # not on every system
+
+    unfinished = target.with_name(f"{target.name}.partial")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with unfinished.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _Refused(f"another process is writing {unfinished}") from None
+        try:
+            yield unfinished
+            os.fsync(file.fileno())
+            os.replace(unfinished, target)  # still locked: nobody goes on with a file that is whole
+        finally:
+            if unfinished.exists() and not unfinished.stat().st_size:
+                unfinished.unlink()
+
+
+def _receive(url: str, unfinished: Path, wanted: _Wanted, name: str, progress: bool) -> str:
+    """Downloads what the file lacks and returns the hash of all of it."""
+    with unfinished.open("a+b") as file:
+        file.seek(0)
+        digest = _hash(file, wanted.algorithm)
+        if wanted.digits and digest.hexdigest().startswith(wanted.digits):
+            return digest.hexdigest()  # an earlier attempt was cut after the last byte
+        with _open_rest(url, file.tell(), unfinished) as response:
+            if response.status != 206:  # the whole file, whatever was asked for
+                file.truncate(0)
+                digest = hashlib.new(wanted.algorithm)
+            elif not response.headers.get("Content-Range", "").startswith(f"bytes {file.tell()}-"):
+                raise _Refused("the server sent another part of the file than was asked for")
+            return _copy(response, file, digest, name, progress)
+
+
+def _open_rest(url: str, start: int, unfinished: Path) -> HTTPResponse:
+    try:
+        return _open(url, start)
+    except HTTPError as error:
+        if error.code != 416:  # range not satisfiable
+            raise
+        error.close()
+        unfinished.unlink()
+        raise _Refused("an earlier attempt left more than the file has; that is deleted now") from None
+
+
+def _open(url: str, start: int = 0) -> HTTPResponse:
+    """Asks for the bytes from `start` on. Follows redirects, but to http and https only: no handler here knows of files
+    or ftp. Heeds proxy variables.
+    """
     opener = request.OpenerDirector()
     for handler in (
         request.ProxyHandler,
@@ -122,17 +210,19 @@ def _open(url: str) -> HTTPResponse:
         request.UnknownHandler,
     ):
         opener.add_handler(handler())
-    return opener.open(request.Request(url, headers={"User-Agent": "detzoo"}), timeout=TIMEOUT)
+    headers = {"User-Agent": "detzoo"} | ({"Range": f"bytes={start}-"} if start else {})
+    return opener.open(request.Request(url, headers=headers), timeout=TIMEOUT)
 
 
-def _copy(response: HTTPResponse, file: BinaryIO, name: str, progress: bool) -> str:
-    """Copies all bytes and returns their sha256; refuses fewer than the server announced."""
+def _copy(response: HTTPResponse, file: BinaryIO, digest: Any, name: str, progress: bool) -> str:
+    """Appends all bytes and returns the hash of the file; refuses fewer than the server announced."""
     from tqdm import tqdm  # `import detzoo` stays free of it
 
-    total = response.length  # as announced; None if it was not
-    digest, received = hashlib.sha256(), 0
+    received = file.seek(0, os.SEEK_END)
+    total = None if response.length is None else received + response.length  # as announced, if it was
     silent = not (progress and sys.stderr.isatty())
-    with tqdm(desc=name, total=total, unit="B", unit_scale=True, unit_divisor=1024, disable=silent) as bar:
+    shown = {"desc": name, "total": total, "initial": received, "disable": silent}
+    with tqdm(unit="B", unit_scale=True, unit_divisor=1024, **shown) as bar:
         while block := response.read(CHUNK):
             file.write(block)
             digest.update(block)

@@ -3,16 +3,23 @@
 from collections.abc import Callable
 
 from .base import DetectionDataset
+from .check import ImageCheck, check_images
 from .coco import CocoDataset
+from .csv_boxes import CsvDataset
 from .loaders import Batch, evaluation_loader, training_loader
 from .synthetic import SyntheticDataset
 from .transforms import TRANSFORMS, Augmentation
+from .union import UnionDataset, dataset_problems, subset
 from .voc import VocDataset
+from .yolo import YoloDataset
 
 DATASETS: dict[str, Callable[..., DetectionDataset]] = {
     "coco": CocoDataset,
+    "csv": CsvDataset,
     "synthetic": SyntheticDataset,
+    "union": UnionDataset,
     "voc": VocDataset,
+    "yolo": YoloDataset,
 }
 
 __all__ = [
@@ -21,9 +28,16 @@ __all__ = [
     "Augmentation",
     "Batch",
     "CocoDataset",
+    "CsvDataset",
     "DetectionDataset",
+    "ImageCheck",
     "SyntheticDataset",
+    "UnionDataset",
     "VocDataset",
+    "YoloDataset",
+    "check_images",
+    "dataset_problems",
     "evaluation_loader",
+    "subset",
     "training_loader",
 ]

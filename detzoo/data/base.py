@@ -3,18 +3,21 @@
 import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from ..annotations import Annotations
 from ..categories import Categories
+from ..images import UNREADABLE_IMAGE
 
 InvalidBoxes = Literal["drop", "error"]
+
+OBJECT_COLUMNS = ("boxes", "labels", "areas", "crowd", "difficult")  # of `Annotations`, a row for each object
 
 _LOG = logging.getLogger("detzoo")
 _SHOWN = 5  # examples in a message
@@ -26,9 +29,12 @@ class DetectionDataset(ABC):
 
     Attributes:
         annotations: image number i here is image number i there.
+        stored: whether images are read from somewhere, so that one of them may turn out to be broken; false where they
+            are made.
     """
 
     annotations: Annotations
+    stored: bool = True
 
     def __len__(self) -> int:
         return len(self.annotations)
@@ -49,24 +55,38 @@ class DetectionDataset(ABC):
 class FileDataset(DetectionDataset):
     """A data set whose images are files below one folder.
 
+    A camera that was turned says so in the file (EXIF), and what people see and annotate is the image set upright. So
+    an image is turned where its annotations are known to be of the upright one, and where only then it has the size
+    that they state.
+
     Args:
         folder: where the images lie.
         file_names: of image 0, 1, ..., relative to `folder`, as `pack_names` gives them.
         annotations: of the same images, in the same order.
+        upright: whether the annotations are of the images as EXIF turns them.
 
     Raises:
         ValueError: if some of the files are not there.
     """
 
-    def __init__(self, folder: str | Path, file_names: np.ndarray, annotations: Annotations) -> None:
+    def __init__(
+        self, folder: str | Path, file_names: np.ndarray, annotations: Annotations, *, upright: bool = False
+    ) -> None:
         self.folder = Path(folder)
         self.annotations = annotations
+        self.upright = upright
         self._file_names = file_names
-        self._check_files()
+        check_files(self.folder, [self.file_name(index) for index in range(len(self))])
 
     def open_image(self, index: int) -> Image.Image:
-        """The image file, opened but not decoded (`Image.draft` still works); loading the pixels closes the file."""
-        return Image.open(self.name(index))
+        """The image file, opened but not decoded (`Image.draft` still works), unless it has to be turned; loading the
+        pixels closes the file.
+        """
+        image = Image.open(self.name(index))
+        height, width = self.annotations.image_sizes[index].tolist()
+        if (self.upright or image.size != (width, height)) and orientation(image) != 1:
+            return ImageOps.exif_transpose(image)
+        return image
 
     def name(self, index: int) -> str:
         return os.path.join(self.folder, self.file_name(index))
@@ -75,15 +95,27 @@ class FileDataset(DetectionDataset):
         """The name of image number `index`, relative to the folder of the images."""
         return os.fsdecode(self._file_names[index])
 
-    def _check_files(self) -> None:
-        names = [self.file_name(index) for index in range(len(self))]
-        present = {parent: list_files(self.folder / parent) for parent in {os.path.dirname(name) for name in names}}
-        missing = [name for name in names if os.path.basename(name) not in present[os.path.dirname(name)]]
-        if missing:
-            raise ValueError(
-                f"{self.folder}: {len(missing)} of {len(names)} annotated images are not there: {_first(missing)}; "
-                "expected the folder that the file names of the annotations are relative to"
-            )
+
+def orientation(image: Image.Image) -> int:
+    """How a viewer is to turn an image, as EXIF numbers it: 1 for not at all, from 5 on its sides change places."""
+    if image.format not in ("JPEG", "MPO"):  # what cameras write; to look for it in a PNG would decode it
+        return 1
+    try:
+        turn = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except UNREADABLE_IMAGE:  # of the EXIF part alone: viewers show such an image as it is
+        return 1
+    return turn if turn in range(1, 9) else 1
+
+
+def check_files(folder: Path, names: Sequence[str]) -> None:
+    """Raise a ValueError that counts the files of a folder that are not there, folder by folder and not one by one."""
+    present = {parent: list_files(folder / parent) for parent in {os.path.dirname(name) for name in names}}
+    missing = [name for name in names if os.path.basename(name) not in present[os.path.dirname(name)]]
+    if missing:
+        raise ValueError(
+            f"{folder}: {len(missing)} of {len(names)} annotated images are not there: {first_of(missing)}; "
+            "expected the folder that the file names of the annotations are relative to"
+        )
 
 
 def pack_names(names: Sequence[str]) -> np.ndarray:
@@ -144,7 +176,7 @@ def _report(
         advice = 'correct them, or leave them out with invalid="drop"'
         raise ValueError(f"{source}: {len(boxes)} (xyxy) are {what}; {advice}:\n  {listed}")
     parts = [
-        f"{len(boxes)} (xyxy) are {what} and were {done}: {_first(boxes)}"
+        f"{len(boxes)} (xyxy) are {what} and were {done}: {first_of(boxes)}"
         for (what, boxes), done in ((broken, "dropped"), (sticks_out, "clipped"))
         if boxes
     ]
@@ -176,13 +208,38 @@ def image_of_rows(annotations: Annotations) -> np.ndarray:
     return np.repeat(np.arange(len(annotations)), np.diff(annotations.offsets))
 
 
+def take_images(annotations: Annotations, indices: Iterable[int]) -> Annotations:
+    """The annotations of some images, in the order of `indices`; ids stay.
+
+    Raises:
+        ValueError: for an index that is none, or that repeats.
+    """
+    indices = np.fromiter(indices, np.int64)
+    foreign = indices[(indices < 0) | (indices >= len(annotations))]
+    if len(foreign):
+        raise ValueError(f"there is no image number {foreign[0]}: expected 0..{len(annotations) - 1}")
+    if len(np.unique(indices)) != len(indices):
+        raise ValueError("expected each image once, but some numbers repeat")
+    counts = np.diff(annotations.offsets)[indices]
+    offsets = np.concatenate(([0], np.cumsum(counts)))
+    rows = np.arange(offsets[-1]) + np.repeat(annotations.offsets[:-1][indices] - offsets[:-1], counts)
+    return replace(
+        annotations,
+        image_ids=annotations.image_ids[indices],
+        image_sizes=annotations.image_sizes[indices],
+        offsets=offsets,
+        **{name: getattr(annotations, name)[rows] for name in OBJECT_COLUMNS},
+    )
+
+
 def keep_rows(annotations: Annotations, rows: np.ndarray) -> Annotations:
     """The annotations without the objects whose `rows` [M] is false; all images stay."""
     counts = np.bincount(image_of_rows(annotations)[rows], minlength=len(annotations))
-    columns = {name: getattr(annotations, name)[rows] for name in ("boxes", "labels", "areas", "crowd", "difficult")}
+    columns = {name: getattr(annotations, name)[rows] for name in OBJECT_COLUMNS}
     return replace(annotations, offsets=np.concatenate(([0], np.cumsum(counts))), **columns)
 
 
-def _first(examples: Sequence[str]) -> str:
+def first_of(examples: Sequence[str]) -> str:
+    """The first few of many for a message, and how many more there are."""
     more = "" if len(examples) <= _SHOWN else f" and {len(examples) - _SHOWN} more"
     return "; ".join(examples[:_SHOWN]) + more

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from ..annotations import Annotations
 from ..categories import Categories
 from ..files import replacing
-from .base import FileDataset, InvalidBoxes, box_areas, image_of_rows, keep_rows, pack_names, repair_boxes
+from .base import FileDataset, InvalidBoxes, box_areas, image_of_rows, pack_names, repair_boxes, take_images
 
 
 class CocoDataset(FileDataset):
@@ -42,8 +41,7 @@ class CocoDataset(FileDataset):
         if not keep_empty:
             image = image_of_rows(found)
             full = np.bincount(image[~found.crowd], minlength=len(found)) > 0
-            found = keep_rows(found, full[image])
-            found, file_names = _take_images(found, full), file_names[full]
+            found, file_names = take_images(found, np.flatnonzero(full)), file_names[full]
         super().__init__(images, file_names, found)
 
 
@@ -129,16 +127,6 @@ def _objects(annotations: Annotations) -> list[dict[str, Any]]:
             zip(image_ids, category_ids, *(column.tolist() for column in columns)), start=1
         )
     ]
-
-
-def _take_images(annotations: Annotations, full: np.ndarray) -> Annotations:
-    """Leave out images that have no objects (`full` [N] is false), so that no row of the objects moves."""
-    return replace(
-        annotations,
-        image_ids=annotations.image_ids[full],
-        image_sizes=annotations.image_sizes[full],
-        offsets=np.concatenate(([0], annotations.offsets[1:][full])),
-    )
 
 
 _REQUIRED = object()

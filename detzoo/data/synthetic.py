@@ -42,6 +42,8 @@ class SyntheticDataset(DetectionDataset):
         largest: of the largest object; sizes between are drawn log-uniformly.
     """
 
+    stored = False  # drawn, not read: there is no file that could be broken
+
     def __init__(
         self,
         num_images: int = 1000,

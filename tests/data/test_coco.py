@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from detzoo.data.check import check_images
 from detzoo.data.coco import CocoDataset, read_coco, write_coco
 from detzoo.files import replacing
 
@@ -237,3 +238,22 @@ def test_real_coco_as_pycocotools_reads_it(split, objects, empty):
         boxes[:, 2:] += boxes[:, :2]
         np.testing.assert_allclose(found.boxes[rows], boxes, atol=0.02)  # a few stick out by a rounding
     assert dataset.open_image(5).size[::-1] == tuple(found.image_sizes[5])
+
+
+def test_crowds_alone_do_not_make_an_image_worth_training_on(read, content):
+    """Of two images with a crowd only the one with another object stays; its crowd stays as well."""
+    content["annotations"].append({"id": 4, "image_id": 3, "category_id": 4, "bbox": [5, 5, 5, 5], "iscrowd": 1})
+    found = read(keep_empty=False).annotations
+    assert found.image_ids.tolist() == [3] and found.crowd.tolist() == [False, False, True]
+
+
+def test_images_of_another_size_are_found(read, content):
+    content["images"][1]["width"] = 21
+    with pytest.raises(ValueError, match=r"1 of 3 images are broken: .*a.jpg is 10x20 pixels .* annotated as 10x21"):
+        check_images(read())
+
+
+@pytest.mark.skipif(not COCO_MINI.is_dir(), reason="needs ../shared/data/coco-mini")
+def test_real_coco_is_whole():
+    dataset = CocoDataset(COCO_MINI / "val2017", COCO_MINI / "annotations" / "instances_val2017.json")
+    assert check_images(dataset, "decode") is dataset

@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from detzoo.categories import VOC
+from detzoo.data.check import find_broken
 from detzoo.data.voc import VocDataset
 
-BCCD = Path(__file__).parents[3] / "shared" / "data" / "bccd"
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+BCCD, RACCOON = SHARED / "bccd", SHARED / "raccoon"
 
 
 def _xml(*objects: str, size: str = "<size><width>50</width><height>40</height></size>") -> str:
@@ -170,3 +172,131 @@ def test_bccd_with_broken_boxes_as_errors():
     with pytest.raises(ValueError, match="2 .*are empty") as error:
         VocDataset(BCCD, "trainval", invalid="error")
     assert "BloodImage_00338.xml" in str(error.value) and "BloodImage_00343.xml" in str(error.value)
+
+
+# ---- folders without lists ----
+
+
+@pytest.fixture
+def folder(make):
+    """Twenty images with an XML each and no list; the folders are not called as the devkit calls them."""
+    root = make(**{f"i{number:02d}": _xml(_object("cell")) for number in range(20)})
+    (root / "ImageSets" / "Main" / "train.txt").unlink()
+    (root / "Annotations").rename(root / "xmls")
+    (root / "JPEGImages").rename(root / "photos")
+    return root
+
+
+NAMED = {"annotations": "xmls", "images": "photos"}
+
+
+def _ids(dataset) -> list[str]:
+    return [Path(dataset.name(index)).stem for index in range(len(dataset))]
+
+
+def test_all_that_have_an_xml(folder):
+    (folder / "xmls" / "notes.txt").touch()
+    dataset = VocDataset(folder, None, **NAMED)
+    assert _ids(dataset) == [f"i{number:02d}" for number in range(20)]
+    assert dataset.categories.names == ("cell",)
+
+
+def test_parts_are_disjoint_whole_and_the_same_every_time(folder):
+    train, val = (VocDataset(folder, None, part=part, **NAMED) for part in ((0.0, 0.8), [0.8, 1.0]))
+    assert (len(train), len(val)) == (16, 4)
+    assert sorted(_ids(train) + _ids(val)) == [f"i{number:02d}" for number in range(20)]
+    assert _ids(train) == sorted(_ids(train)), "in the order of their names"
+    assert _ids(val) == ["i00", "i02", "i17", "i18"], "on every machine"
+    assert _ids(VocDataset(folder, None, part=(0.8, 1.0), seed=1, **NAMED)) != _ids(val)
+
+
+def test_a_part_of_a_list(make):
+    root = make(d=_xml(), a=_xml(), c=_xml(), b=_xml())
+    halves = [_ids(VocDataset(root, "train", part=part)) for part in ((0, 0.5), (0.5, 1))]
+    assert sorted(sum(halves, [])) == ["a", "b", "c", "d"] and len(halves[0]) == 2
+
+
+@pytest.mark.parametrize("part", [(0.5, 0.5), (0.8, 0.2), (-0.1, 1), (0, 1.1)])
+def test_parts_that_are_none(folder, part):
+    with pytest.raises(ValueError, match="expected two fractions, 0 <= first < second <= 1"):
+        VocDataset(folder, None, part=part, **NAMED)
+
+
+def test_folders_that_are_not_there(folder, make):
+    with pytest.raises(
+        ValueError, match=r"no folder Annotations \(folders: ImageSets, photos, xmls\): .*annotations=NAME"
+    ):
+        VocDataset(folder, None)
+    with pytest.raises(ValueError, match=r"no folder JPEGImages .*images=NAME"):
+        VocDataset(folder, None, annotations="xmls")
+    with pytest.raises(ValueError, match="no split 'train': it has none; for all images say split=null"):
+        VocDataset(folder, "train", **NAMED)
+    with pytest.raises(ValueError, match="nowhere is no folder"):
+        VocDataset(folder / "nowhere", None)
+
+
+def test_a_devkit_of_several_years(make, tmp_path):
+    make(a=_xml())
+    for year in ("VOC2012", "VOC2007"):
+        (tmp_path / "kit" / year / "Annotations").mkdir(parents=True)
+    with pytest.raises(
+        ValueError, match="kit holds several data sets, VOC2007, VOC2012: name one of them, .*kit/VOC2007"
+    ):
+        VocDataset(tmp_path / "kit", "train")
+
+
+def test_the_file_that_the_xml_names_where_none_has_its_own_name(make):
+    named = _xml().replace("elsewhere.bmp", r"C:\photos\holiday.bmp")
+    root = make(a=named, b=named)
+    (root / "JPEGImages" / "a.jpg").unlink()
+    Image.new("RGB", (50, 40)).save(root / "JPEGImages" / "holiday.bmp")
+    dataset = VocDataset(root, "train")
+    assert [Path(dataset.name(index)).name for index in range(2)] == ["holiday.bmp", "b.jpg"]
+
+
+# ---- difficult objects, and pixels counted from 0 ----
+
+
+def test_difficult_objects_can_be_left_out(make):
+    hard = _object("cat", (5, 5, 9, 9), "<difficult>1</difficult>")
+    root = make(a=_xml(_object("dog"), hard), b=_xml(hard))
+    assert VocDataset(root, "train").annotations.difficult.tolist() == [False, True, True]
+    found = VocDataset(root, "train", keep_difficult=False).annotations
+    assert found.offsets.tolist() == [0, 1, 1] and found.boxes.tolist() == [[2, 3, 11, 23]]
+
+
+def test_a_pixel_0_where_pixels_are_counted_from_1(make, caplog):
+    root = make(
+        a=_xml(_object("dog", (1, 1, 5, 5))), b=_xml(_object("dog", (0, 1, 5, 5)), _object("dog", (2, 0, 5, 5)))
+    )
+    with caplog.at_level(logging.WARNING, logger="detzoo"):
+        VocDataset(root, "train")
+        assert not caplog.records
+        VocDataset(root, "train", one_based=True)
+    assert len(caplog.records) == 1
+    assert "1 files have an xmin or ymin of 0" in caplog.text and "one_based=False" in caplog.text
+    assert "b.xml" in caplog.text and "a.xml" not in caplog.text
+
+
+def test_a_photograph_annotated_upright(make):
+    """What LabelImg writes for a camera that was turned: the size as shown."""
+    root = make(a=_xml(_object("dog", (0, 0, 40, 25)), size="<size><width>40</width><height>50</height></size>"))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (50, 40)).save(root / "JPEGImages" / "a.jpg", exif=exif)
+    dataset = VocDataset(root, "train", invalid="error")
+    assert dataset.annotations.image_sizes.tolist() == [[50, 40]] and dataset.open_image(0).size == (40, 50)
+
+
+@pytest.mark.skipif(not RACCOON.is_dir(), reason="needs ../shared/data/raccoon")
+def test_raccoons(caplog):
+    with caplog.at_level(logging.WARNING, logger="detzoo"):
+        sets = [
+            VocDataset(RACCOON, None, annotations="annotations", images="images", part=part)
+            for part in ((0, 0.8), (0.8, 1))
+        ]
+    assert [len(dataset) for dataset in sets] == [160, 40]
+    assert sum(len(dataset.annotations.labels) for dataset in sets) == 217
+    assert all(dataset.categories.names == ("raccoon",) for dataset in sets)
+    for dataset in sets:
+        assert find_broken(dataset) == {}
