@@ -76,14 +76,23 @@ class Preprocess(nn.Module):
             batch = torch.cat([self._fit(image[None]) for image in images])
         return (batch - self.mean) / self.std
 
+    def normalise(self, batch: Tensor) -> Tensor:
+        """A batch [B, 3, H, W] of the loader, which chose its size, to the network's input [B, 3, H, W].
+
+        Raises:
+            ValueError: for a list of images, or for one that is not RGB.
+        """
+        if not isinstance(batch, Tensor):
+            raise ValueError("padded targets go with one batch [B, 3, H, W] in whose pixels they are, got a list")
+        check_images(batch)
+        return (self._floats(batch) - self.mean) / self.std
+
     def fit_targets(self, targets: Sequence[Target] | PaddedTargets, images: Images) -> PaddedTargets:
-        """Ground truth in pixels of `images` to padded ground truth in pixels of the network's input."""
+        """Ground truth in pixels of `images` to padded ground truth in pixels of the network's input.
+
+        Padded targets are those of a batch that is only normalised, and stay as they are.
+        """
         if isinstance(targets, PaddedTargets):
-            sizes = set(image_sizes(images))
-            if sizes != {self.size}:
-                raise ValueError(
-                    f"padded targets go with images at the network's size {self.size}, got {sorted(sizes)}"
-                )
             return targets.to(self.mean.device, non_blocking=True)
         sizes = image_sizes(images)
         fitted = [
@@ -101,10 +110,14 @@ class Preprocess(nn.Module):
 
     def _fit(self, batch: Tensor) -> Tensor:
         """[B, 3, H, W] of bytes or floats to floats in [0, 1] at the network's size."""
-        batch = batch.to(self.mean.device)
-        is_bytes, batch = batch.dtype == torch.uint8, batch.to(self.mean.dtype)  # that of the model, half too
-        batch = batch / 255 if is_bytes else batch
+        batch = self._floats(batch)
         return batch if batch.shape[-2:] == self.size else RESIZES[self.resize](batch, self.size)
+
+    def _floats(self, batch: Tensor) -> Tensor:
+        """Bytes or floats to floats in [0, 1], of the model's precision and on its device."""
+        batch = batch.to(self.mean.device)
+        is_bytes, batch = batch.dtype == torch.uint8, batch.to(self.mean.dtype)
+        return batch / 255 if is_bytes else batch
 
     def extra_repr(self) -> str:
         mean, std = ([round(value, 5) for value in buffer.flatten().tolist()] for buffer in (self.mean, self.std))

@@ -6,7 +6,7 @@ from .base import DetectionDataset
 from .check import ImageCheck, check_images
 from .coco import CocoDataset
 from .csv_boxes import CsvDataset
-from .loaders import Batch, evaluation_loader, training_loader
+from .loaders import Batch, EvaluationLoader, TrainingLoader, evaluation_loader, training_loader
 from .synthetic import SyntheticDataset
 from .transforms import TRANSFORMS, Augmentation
 from .union import UnionDataset, dataset_problems, subset
@@ -30,8 +30,10 @@ __all__ = [
     "CocoDataset",
     "CsvDataset",
     "DetectionDataset",
+    "EvaluationLoader",
     "ImageCheck",
     "SyntheticDataset",
+    "TrainingLoader",
     "UnionDataset",
     "VocDataset",
     "YoloDataset",

@@ -1,11 +1,12 @@
 """From a data set to batches: bytes at the network's size for training, whole images for evaluation.
 
 Everything random follows from (seed, epoch, image), so a sample is the same whatever the number of workers or
-processes, and an epoch can be begun again.
+processes, and an epoch can be begun again, at any batch.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,9 @@ from .. import distributed
 from ..images import UNREADABLE_IMAGE, to_rgb
 from ..structures import PaddedTargets, Target, pad_targets
 from .base import DetectionDataset
-from .transforms import Augmentation, Size, augment
+from .geometry import Size
+from .shots import Record
+from .transforms import Augmentation, augment
 
 
 class Batch(NamedTuple):
@@ -31,37 +34,16 @@ class Batch(NamedTuple):
     indices: Tensor
 
 
-class TrainingSamples(Dataset):
-    """Augmented samples by (epoch, index): [S, S, 3] bytes, target, index. Crowd regions are no targets."""
+class Key(NamedTuple):
+    """What a training sample follows from, beside the seed: its epoch, its image, and the size of its batch."""
 
-    def __init__(self, dataset: DetectionDataset, size: Size, augmentation: Augmentation, seed: int) -> None:
-        self.dataset = dataset
-        self.size = size
-        self.augmentation = augmentation
-        self.seed = seed
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Target, int]:
-        epoch, index = key
-        annotations, rows = self.dataset.annotations, self.dataset.annotations.rows(index)
-        single = ~annotations.crowd[rows]
-        with readable(self.dataset, index) as image:
-            pixels, target = augment(
-                image,
-                tuple(annotations.image_sizes[index].tolist()),
-                annotations.boxes[rows][single],
-                annotations.labels[rows][single],
-                self.size,
-                self.augmentation,
-                seed=(self.seed, epoch, index),
-            )
-        return pixels, target, index
+    epoch: int
+    index: int
+    size: Size
 
 
-class WholeImages(Dataset):
-    """Images as they are: [3, H, W] bytes and index."""
+class Records(Sequence[Record]):
+    """The images of a data set by number, opened when needed. Crowd regions are left out."""
 
     def __init__(self, dataset: DetectionDataset) -> None:
         self.dataset = dataset
@@ -69,10 +51,48 @@ class WholeImages(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        with readable(self.dataset, index) as image:
+    def __getitem__(self, index: int) -> Record:
+        annotations, rows = self.dataset.annotations, self.dataset.annotations.rows(index)
+        single = ~annotations.crowd[rows]
+        size = tuple(annotations.image_sizes[index].tolist())
+        boxes, labels = annotations.boxes[rows][single], annotations.labels[rows][single]
+        return Record(size, boxes, labels, partial(readable, self.dataset, index))
+
+
+class TrainingSamples(Dataset):
+    """Augmented samples by `Key`: [height, width, 3] bytes, target, index."""
+
+    def __init__(self, dataset: DetectionDataset, augmentation: Augmentation, seed: int) -> None:
+        self.dataset = dataset
+        self.records = Records(dataset)
+        self.augmentation = augmentation
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: Key) -> tuple[np.ndarray, Target, int]:
+        epoch, index, size = key
+        pixels, target = augment(self.records, index, size, self.augmentation, seed=self.seed, epoch=epoch)
+        return pixels, target, index
+
+
+class WholeImages(Dataset):
+    """Images as they are, [3, H, W] bytes, what is to be found in them, and indices."""
+
+    def __init__(self, dataset: DetectionDataset) -> None:
+        self.dataset = dataset
+        self.records = Records(dataset)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Target, int]:
+        record = self.records[index]
+        with record.open() as image:
             pixels = np.array(to_rgb(image))
-        return torch.from_numpy(pixels).movedim(-1, 0), index
+        target = Target(boxes=torch.from_numpy(record.boxes).float(), labels=torch.from_numpy(record.labels))
+        return torch.from_numpy(pixels).movedim(-1, 0), target, index
 
 
 @contextmanager
@@ -103,15 +123,20 @@ def _check_size(image: Image.Image, dataset: DetectionDataset, index: int) -> No
         )
 
 
-class EpochBatches(Sampler[list[tuple[int, int]]]):
-    """Shuffled batches of (epoch, index), the same global batches for any number of processes.
+class EpochBatches(Sampler[list[Key]]):
+    """Shuffled batches of keys, the same global batches for any number of processes.
 
-    `epoch` is set before an epoch is iterated; each process takes its share of every global batch, and an incomplete
-    last batch is left out.
+    Each process takes its share of every global batch, and an incomplete last batch is left out. All images of a batch
+    have the same size, in all processes.
+
+    Attributes:
+        epoch: which order and which sizes; set before an epoch is iterated.
+        first: the batch to begin with, where the ones before it are done already; the length is that of a whole epoch.
 
     Args:
         num_images: in the data set.
         batch_size: images of a step, over all processes.
+        sizes: heights and widths of which each batch has one.
         seed: of the shuffling.
         limit: batches of an epoch at most.
 
@@ -119,7 +144,9 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         ValueError: if there are fewer images than a batch holds, or the processes cannot share it evenly.
     """
 
-    def __init__(self, num_images: int, batch_size: int, seed: int, limit: int | None = None) -> None:
+    def __init__(
+        self, num_images: int, batch_size: int, sizes: Sequence[Size], seed: int, limit: int | None = None
+    ) -> None:
         if batch_size < 1 or batch_size % distributed.world_size():
             raise ValueError(
                 f"loader.batch_size = {batch_size} images a step "
@@ -132,31 +159,63 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
             )
         self.num_images = num_images
         self.batch_size = batch_size
+        self.sizes = [tuple(size) for size in sizes]
         self.seed = seed
         self.limit = limit
         self.epoch = 0
+        self.first = 0
 
     def __len__(self) -> int:
         batches = self.num_images // self.batch_size
         return batches if self.limit is None else min(batches, self.limit)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.num_images)
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            batch = order[start : start + self.batch_size]
-            yield [(self.epoch, int(index)) for index in batch[distributed.rank() :: distributed.world_size()]]
+    def __iter__(self) -> Iterator[list[Key]]:
+        rng = np.random.default_rng((self.seed, self.epoch))
+        order = rng.permutation(self.num_images)
+        sizes = rng.integers(len(self.sizes), size=self.num_images // self.batch_size)
+        for number in range(self.first, len(self)):
+            batch = order[number * self.batch_size :][: self.batch_size]
+            share = batch[distributed.rank() :: distributed.world_size()].tolist()
+            yield [Key(self.epoch, index, self.sizes[sizes[number]]) for index in share]
 
 
-def stack_samples(samples: Sequence[tuple[Tensor, Target, int]]) -> Batch:
-    """Batch of training samples; pixels stay where they are, so the batch is channels-last."""
+def stack_samples(samples: Sequence[tuple[np.ndarray, Target, int]]) -> Batch:
+    """Batch of training samples; the order of bytes stays, so the batch is channels-last."""
     pixels, targets, indices = zip(*samples, strict=True)
-    return Batch(torch.stack(pixels).permute(0, 3, 1, 2), pad_targets(targets), torch.tensor(indices))
+    return Batch(torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2), pad_targets(targets), torch.tensor(indices))
 
 
-def list_images(samples: Sequence[tuple[Tensor, int]]) -> tuple[list[Tensor], list[int]]:
-    """Images of different sizes and their indices."""
-    images, indices = zip(*samples, strict=True)
-    return list(images), list(indices)
+def list_images(samples: Sequence[tuple[Tensor, Target, int]]) -> tuple[list[Tensor], list[Target], list[int]]:
+    """Images of different sizes, what is to be found in them, and their indices."""
+    images, targets, indices = zip(*samples, strict=True)
+    return list(images), list(targets), list(indices)
+
+
+class TrainingLoader(DataLoader):
+    """Iterates over `Batch`es; made by `training_loader`."""
+
+    dataset: TrainingSamples
+    batch_sampler: EpochBatches
+
+    @property
+    def source(self) -> DetectionDataset:
+        """The data set that the indices of a batch refer to."""
+        return self.dataset.dataset
+
+    def begin(self, epoch: int, first: int = 0) -> None:
+        """Iterate next over this epoch, from its batch number `first` on."""
+        self.batch_sampler.epoch, self.batch_sampler.first = epoch, first
+
+
+class EvaluationLoader(DataLoader):
+    """Iterates over lists of images, targets and indices; made by `evaluation_loader`."""
+
+    dataset: WholeImages
+
+    @property
+    def source(self) -> DetectionDataset:
+        """The data set that the indices refer to."""
+        return self.dataset.dataset
 
 
 def training_loader(
@@ -168,46 +227,50 @@ def training_loader(
     seed: int = 0,
     workers: int = 0,
     limit: int | None = None,
-) -> DataLoader:
-    """Batches for training; set `loader.batch_sampler.epoch` before each epoch.
+) -> TrainingLoader:
+    """Batches for training; call `loader.begin(epoch)` before each epoch.
 
     Args:
         dataset: images and annotations.
         size: height and width of the network's input.
-        augmentation: what may happen to an image.
+        augmentation: what may happen to an image, and to the size of a batch.
         batch_size: images of a step, over all processes.
         seed: of shuffling and augmentation.
-        workers: loading processes beside this one.
+        workers: loading processes beside this one, of one thread each.
         limit: batches of an epoch at most.
     """
-    return DataLoader(
-        TrainingSamples(dataset, size, augmentation, seed),
-        batch_sampler=EpochBatches(len(dataset), batch_size, seed, limit),
+    return TrainingLoader(
+        TrainingSamples(dataset, augmentation, seed),
+        batch_sampler=EpochBatches(len(dataset), batch_size, augmentation.sizes(size), seed, limit),
         collate_fn=stack_samples,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
+        generator=torch.Generator(),  # else each iteration, also a resumed one, takes a number from the global one
     )
 
 
 def evaluation_loader(
     dataset: DetectionDataset, *, batch_size: int = 8, workers: int = 0, limit: int | None = None
-) -> DataLoader:
-    """Lists of whole images and their indices; each process gets its share, no image twice.
+) -> EvaluationLoader:
+    """Lists of whole images, their targets in pixels of the image, without crowd regions, and their indices.
+
+    Each process gets its share, no image twice.
 
     Args:
         dataset: images and annotations.
         batch_size: images in a list.
-        workers: loading processes beside this one.
+        workers: loading processes beside this one, of one thread each.
         limit: stop after so many images of the data set.
     """
     total = len(dataset) if limit is None else min(limit, len(dataset))
     if total == 0:
         raise ValueError("the evaluation set has no images: name another split or file, or raise limit_images")
-    return DataLoader(
+    return EvaluationLoader(
         WholeImages(dataset),
         batch_size=batch_size,
         sampler=range(distributed.rank(), total, distributed.world_size()),
         collate_fn=list_images,
         num_workers=workers,
+        generator=torch.Generator(),
     )

@@ -93,12 +93,13 @@ def test_boxes_follow_their_image_and_detections_go_back():
         assert back.keys() == {"boxes", "labels", "scores"}
 
 
-def test_padded_targets_are_already_in_the_networks_pixels():
-    preprocess = Preprocess((100, 200))
+def test_padded_targets_and_their_batch_keep_the_size_that_the_loader_chose():
+    preprocess, batch = Preprocess((100, 200), MEAN, STD), picture(64, 96)[None]
     padded = pad_targets([target([[10.0, 20.0, 30.0, 40.0]], [1])])
-    assert preprocess.fit_targets(padded, picture(100, 200)[None]).boxes.tolist() == [[[10, 20, 30, 40]]]
-    with pytest.raises(ValueError, match=r"network's size \(100, 200\), got \[\(50, 50\)\]"):
-        preprocess.fit_targets(padded, picture(50, 50)[None])
+    assert preprocess.fit_targets(padded, batch).boxes.tolist() == [[[10, 20, 30, 40]]]
+    torch.testing.assert_close(preprocess.normalise(batch), Preprocess((64, 96), MEAN, STD)(batch))
+    with pytest.raises(ValueError, match=r"padded targets go with one batch \[B, 3, H, W\].*got a list"):
+        preprocess.normalise([picture(64, 96)])
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,21 @@
 """Batches: the same for any number of workers and processes, other ones every epoch, and errors that name the image."""
 
 import io
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from detzoo import distributed
 from detzoo.data import Augmentation, SyntheticDataset, evaluation_loader, training_loader
 from detzoo.data.loaders import EpochBatches
+from detzoo.models import MODELS, build_ssd
 
+TRANSFORMS = Path(__file__).parents[2] / "configs" / "transforms"
 SIZE = (64, 48)  # height, width
 CROPS = Augmentation(flip=0.5, zoom_out=0.5, iou_crop=True, photometric=True)
 
@@ -31,8 +36,8 @@ def pretend(monkeypatch):
     return pretend
 
 
-def epoch_of(loader, epoch):
-    loader.batch_sampler.epoch = epoch
+def epoch_of(loader, epoch, first=0):
+    loader.begin(epoch, first)
     return list(loader)
 
 
@@ -94,9 +99,72 @@ def test_processes_share_the_batches_of_one(shapes, pretend):
             torch.testing.assert_close(share.images, batch.images[rank::2])
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_can_be_begun_at_any_batch(shapes, workers):
+    loader = training_loader(shapes, SIZE, replace(CROPS, scales=(1.0, 1.5)), batch_size=2, seed=7, workers=workers)
+    whole = epoch_of(loader, 3)
+    for first in (1, 4, 5):
+        assert_equal(epoch_of(loader, 3, first), whole[first:])
+        assert len(loader) == len(whole) == 5, "the length of an epoch is that of a whole one"
+    assert_equal(epoch_of(loader, 3), whole)
+
+
+def test_batches_of_several_sizes(shapes, pretend):
+    scales = replace(CROPS, scales=(0.5, 1.0, 1.6))
+
+    def epoch():
+        return epoch_of(training_loader(shapes, SIZE, scales, batch_size=2, seed=7), 1)
+
+    whole, parts = epoch(), []
+    for rank in (0, 1):
+        pretend(rank, 2)
+        parts.append(epoch())
+    sizes = [tuple(batch.images.shape[-2:]) for batch in whole]
+    assert len(set(sizes)) >= 2 and set(sizes) <= {(32, 32), SIZE, (128, 96)}
+    for share in parts:
+        assert [tuple(batch.images.shape[-2:]) for batch in share] == sizes, "one size a batch in all processes"
+    for batch, (height, width) in zip(whole, sizes):
+        boxes = batch.targets.boxes[batch.targets.mask]
+        assert (boxes <= torch.tensor([width, height, width, height])).all()
+
+
+def test_sizes_of_batches_are_drawn_anew_each_epoch_and_all_of_them():
+    batches, drawn = EpochBatches(400, 2, [(1, 1), (2, 2), (3, 3)], seed=0), []
+    for batches.epoch in (1, 2):
+        drawn.append([{key.size for key in batch} for batch in batches])
+    assert all(len(sizes) == 1 for sizes in drawn[0]) and drawn[0] != drawn[1]
+    for size in batches.sizes:
+        assert 40 < drawn[0].count({size}) < 95, "each of the three as often as the others"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_takes_the_sizes_of_the_multiscale_preset(name):
+    preset = yaml.safe_load((TRANSFORMS / "multiscale.yaml").read_text())
+    with torch.device("meta"):
+        model = build_ssd(MODELS[name].config).eval()
+        for size in Augmentation(scales=preset["scales"]).sizes(model.preprocess.size):
+            assert model.backbone(torch.zeros(1, 3, *size))[-1].numel()
+
+
+def test_a_model_takes_the_size_of_the_batch(shapes, small_config):
+    model = build_ssd(small_config, categories=shapes.categories).train()
+    loader = training_loader(shapes, (96, 96), replace(CROPS, scales=(1.3,)), batch_size=2)
+    batch = epoch_of(loader, 1)[0]
+    assert batch.images.shape[-2:] == (128, 128)
+    seen = []
+    model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-2:]))
+    assert all(loss.isfinite() for loss in model(batch.images, batch.targets).values())
+    assert seen == [(128, 128)]
+
+
+def test_loaders_tell_their_data_set(shapes):
+    assert training_loader(shapes, SIZE, CROPS, batch_size=4).source is shapes
+    assert evaluation_loader(shapes).source is shapes
+
+
 def test_limit_is_the_beginning_of_an_epoch():
-    few, all_of_them = EpochBatches(23, 4, seed=0, limit=2), EpochBatches(23, 4, seed=0)
-    assert (len(few), len(all_of_them), len(EpochBatches(23, 4, seed=0, limit=99))) == (2, 5, 5)
+    few, all_of_them = EpochBatches(23, 4, [SIZE], seed=0, limit=2), EpochBatches(23, 4, [SIZE], seed=0)
+    assert (len(few), len(all_of_them), len(EpochBatches(23, 4, [SIZE], seed=0, limit=99))) == (2, 5, 5)
     assert list(few) == list(all_of_them)[:2]
 
 
@@ -104,7 +172,7 @@ def test_limit_is_the_beginning_of_an_epoch():
 def test_batch_that_cannot_be_shared(pretend, batch_size, world_size):
     pretend(0, world_size)
     with pytest.raises(ValueError, match=rf"batch_size = {batch_size} .* shared evenly by {world_size} processes"):
-        EpochBatches(100, batch_size, seed=0)
+        EpochBatches(100, batch_size, [SIZE], seed=0)
 
 
 def test_fewer_images_than_a_batch(shapes):
@@ -169,7 +237,7 @@ def test_evaluation_gives_whole_images_in_order(picture_set, objects):
     images = [Image.new("RGB", (width, height), (k, 2, 3)) for k, (height, width) in enumerate(sizes)]
     images[1] = images[1].convert("L").convert("P")
     dataset = picture_set(images, [objects(k, size, [], []) for k, size in enumerate(sizes)])
-    (first, indices), (second, rest) = evaluation_loader(dataset, batch_size=2)
+    (first, _, indices), (second, _, rest) = evaluation_loader(dataset, batch_size=2)
     assert indices == [0, 1] and rest == [2]
     assert [tuple(image.shape) for image in first + second] == [(3, *size) for size in sizes]
     assert all(image.dtype == torch.uint8 for image in first + second)
@@ -182,12 +250,23 @@ def test_processes_evaluate_each_image_once(shapes, pretend, world_size, limit):
     seen = []
     for rank in range(world_size):
         pretend(rank, world_size)
-        seen += [index for _, indices in evaluation_loader(shapes, batch_size=2, limit=limit) for index in indices]
+        seen += [index for _, _, indices in evaluation_loader(shapes, batch_size=2, limit=limit) for index in indices]
     assert sorted(seen) == list(range(min(limit or 10, 10)))
 
 
 def test_evaluation_is_the_same_with_workers(shapes):
     alone, helped = (list(evaluation_loader(shapes, batch_size=4, workers=workers)) for workers in (0, 2))
-    assert [indices for _, indices in alone] == [indices for _, indices in helped]
-    for (images, _), (others, _) in zip(alone, helped):
+    assert [indices for _, _, indices in alone] == [indices for _, _, indices in helped]
+    for (images, _, _), (others, _, _) in zip(alone, helped):
         assert all(map(torch.equal, images, others))
+
+
+def test_evaluation_tells_what_is_to_be_found(picture_set, objects):
+    boxes = [[0, 0, 30.5, 30], [10, 10, 40, 40], [20, 0, 50, 20]]
+    images = [Image.new("RGB", (64, 48))] * 2
+    crowds = objects(1, (48, 64), boxes, [1, 2, 1], crowd=[False, True, False])
+    dataset = picture_set(images, [crowds, objects(2, (48, 64), [], [])])
+    ((_, (found, nothing), _),) = evaluation_loader(dataset)
+    assert found["boxes"].tolist() == [boxes[0], boxes[2]] and found["labels"].tolist() == [1, 1]
+    assert found["boxes"].dtype == torch.float32 and found["labels"].dtype == torch.int64
+    assert nothing["boxes"].shape == (0, 4) and nothing["labels"].shape == (0,)
