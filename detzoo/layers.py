@@ -43,6 +43,20 @@ def pointwise(inputs: int, outputs: int, *, norm: NormLayer) -> nn.Module:
     return Conv2dNormActivation(inputs, outputs, kernel_size=1, norm_layer=norm, activation_layer=nn.ReLU6)
 
 
+def biased_separable(inputs: int, outputs: int, *, stride: int = 1, norm: NormLayer | None = None) -> nn.Sequential:
+    """pytorch-ssd's separable convolution: depthwise 3x3 and 1x1, both with biases, nothing behind the latter.
+
+    Args:
+        inputs: channels.
+        outputs: channels.
+        stride: of the depthwise convolution.
+        norm: between the two, followed by ReLU6; a ReLU alone without it.
+    """
+    between = [nn.ReLU(inplace=True)] if norm is None else [norm(inputs), nn.ReLU6(inplace=True)]
+    spatial = nn.Conv2d(inputs, inputs, kernel_size=3, stride=stride, padding=1, groups=inputs)
+    return nn.Sequential(spatial, *between, nn.Conv2d(inputs, outputs, kernel_size=1))
+
+
 def xavier_init(module: nn.Module) -> None:
     """Xavier-uniform weights and zero biases for every convolution inside: the SSD paper's choice (section 3)."""
     for layer in _convolutions(module):

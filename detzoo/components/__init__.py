@@ -5,7 +5,7 @@ A new part is a class in a file here, a line in a table, and a test.
 
 from .coder import BoxCoder
 from .default_boxes import DefaultBoxGenerator
-from .heads import SSDHead, SSDLiteHead
+from .heads import BiasedSSDLiteHead, SSDHead, SSDLiteHead
 from .losses import MultiBoxLoss
 from .matcher import SSDMatcher
 from .postprocess import Postprocess
@@ -20,7 +20,7 @@ DEFAULT_BOXES = {
 }
 MATCHERS = {"ssd": SSDMatcher}
 CODERS = {"centre_size": BoxCoder}
-HEADS = {"ssd": SSDHead, "ssdlite": SSDLiteHead}
+HEADS = {"ssd": SSDHead, "ssdlite": SSDLiteHead, "ssdlite_biased": BiasedSSDLiteHead}
 LOSSES = {"multibox": MultiBoxLoss}
 PREPROCESSES = {"warp": Preprocess}
 POSTPROCESSES = {"nms": Postprocess}
@@ -34,6 +34,7 @@ __all__ = [
     "POSTPROCESSES",
     "PREPROCESSES",
     "RESIZES",
+    "BiasedSSDLiteHead",
     "BoxCoder",
     "DefaultBoxGenerator",
     "MultiBoxLoss",

@@ -1,11 +1,12 @@
 """Heads: feature maps in, class logits and box deltas out, in the order of the default boxes."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from ..layers import batch_norm, depthwise, normal_init, xavier_init
+from ..layers import batch_norm, biased_separable, depthwise, normal_init, xavier_init
 
 Predictor = Callable[[int, int], nn.Module]
 
@@ -57,6 +58,27 @@ class SSDLiteHead(DenseHead):
     def __init__(self, channels: Sequence[int], boxes_per_cell: Sequence[int], num_classes: int) -> None:
         super().__init__(_separable_convolution, channels, boxes_per_cell, num_classes)
         normal_init(self)
+
+
+class BiasedSSDLiteHead(DenseHead):
+    """pytorch-ssd's SSDlite head: biases in the depthwise convolutions too, and a plain 1x1 on the last level.
+
+    Args:
+        channels: see `DenseHead`.
+        boxes_per_cell: see `DenseHead`.
+        num_classes: see `DenseHead`.
+        norm: batch norm and ReLU6 behind the depthwise convolutions (its MobileNetV2), or a ReLU alone (MobileNetV1).
+    """
+
+    def __init__(
+        self, channels: Sequence[int], boxes_per_cell: Sequence[int], num_classes: int, norm: bool = True
+    ) -> None:
+        predictor = partial(biased_separable, norm=nn.BatchNorm2d if norm else None)
+        super().__init__(predictor, channels, boxes_per_cell, num_classes)
+        inputs, count = channels[-1], boxes_per_cell[-1]
+        self.classification[-1] = nn.Conv2d(inputs, count * num_classes, kernel_size=1)
+        self.regression[-1] = nn.Conv2d(inputs, count * 4, kernel_size=1)
+        xavier_init(self)
 
 
 def _convolution(inputs: int, outputs: int) -> nn.Module:

@@ -39,7 +39,25 @@ MOBILENET_V3_LARGE = {
     r"features\.(\d+)\.(.+)": "trunk.{0}.{1}",
     r"classifier\..+": None,
 }
-TRUNKS = {"mobilenet_v3_large": MOBILENET_V3_LARGE, "vgg16": VGG16}
+MOBILENET_V2 = {
+    r"features\.14\.conv\.0\.(.+)": "trunk.14.{0}",  # the expansion, as above
+    r"features\.14\.conv\.(.+)": "trunk.15.{0}",
+    r"features\.(1[5-8])\.(.+)": "trunk.{0:+1}.{1}",
+    r"features\.(\d+)\.(.+)": "trunk.{0}.{1}",
+    r"classifier\..+": None,
+}
+RESNET = {
+    r"conv1\.(.+)": "trunk.0.{0}",
+    r"bn1\.(.+)": "trunk.1.{0}",
+    r"layer([1-3])\.(.+)": "trunk.{0:+3}.{1}",
+    r"(layer4|fc)\..+": None,
+}
+TRUNKS = {
+    "mobilenet_v2": MOBILENET_V2,
+    "mobilenet_v3_large": MOBILENET_V3_LARGE,
+    "vgg16": VGG16,
+    **dict.fromkeys(("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), RESNET),
+}
 
 
 def is_detector(state: Mapping[str, Tensor]) -> bool:
@@ -61,12 +79,18 @@ def convert_detector(state: Mapping[str, Tensor]) -> StateDict:
     return rename(state, SSD_VGG16 if is_vgg(state) else SSDLITE_MOBILENET_V3_LARGE)
 
 
-def convert_trunk(state: Mapping[str, Tensor], name: str) -> StateDict:
-    """Weights of a torchvision classifier under the names of detzoo's backbone `name`; its classifier is left out."""
+def check_trunk(name: str) -> None:
+    """Raise a ValueError if torchvision has no classifier whose weights the backbone called `name` could take."""
     if name not in TRUNKS:
         raise ValueError(
-            f"no key map from torchvision for the backbone {name!r}: expected one of {', '.join(sorted(TRUNKS))}"
+            f"weights_backbone: torchvision has none for the backbone {name!r}, only for {', '.join(sorted(TRUNKS))}; "
+            "leave it out (null) to start from random weights"
         )
+
+
+def convert_trunk(state: Mapping[str, Tensor], name: str) -> StateDict:
+    """Weights of a torchvision classifier under the names of detzoo's backbone `name`; its classifier is left out."""
+    check_trunk(name)
     return rename(state, TRUNKS[name])
 
 

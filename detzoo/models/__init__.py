@@ -10,6 +10,25 @@ from .checkpoint import load_checkpoint
 from .config import SSDConfig
 from .entry import WeightsLike
 from .ssd import SSD
+from .ssd_mobilenet import (
+    SSD300_MOBILENET_V1,
+    SSDLITE300_MOBILENET_V1,
+    SSDLITE300_MOBILENET_V2,
+    ssd300_mobilenet_v1,
+    ssdlite300_mobilenet_v1,
+    ssdlite300_mobilenet_v2,
+)
+from .ssd_resnet import (
+    SSD300_RESNET18,
+    SSD300_RESNET34,
+    SSD300_RESNET50,
+    SSD300_RESNET101,
+    ssd300_resnet18,
+    ssd300_resnet34,
+    ssd300_resnet50,
+    ssd300_resnet101,
+)
+from .ssd_tiny import TINY_SSD, tiny_ssd
 from .ssd_vgg import SSD300_VGG16, SSD512_VGG16, SSD300_VGG16_Weights, ssd300_vgg16, ssd512_vgg16
 from .ssdlite import SSDLITE320_MOBILENET_V3_LARGE, SSDLite320_MobileNet_V3_Large_Weights, ssdlite320_mobilenet_v3_large
 from .weights import WeightsEnum, torchvision_architecture
@@ -26,11 +45,19 @@ class Entry(NamedTuple):
 
 
 MODELS: dict[str, Entry] = {
+    "ssd300_mobilenet_v1": Entry(ssd300_mobilenet_v1, SSD300_MOBILENET_V1, None),
+    "ssd300_resnet18": Entry(ssd300_resnet18, SSD300_RESNET18, None),
+    "ssd300_resnet34": Entry(ssd300_resnet34, SSD300_RESNET34, None),
+    "ssd300_resnet50": Entry(ssd300_resnet50, SSD300_RESNET50, None),
+    "ssd300_resnet101": Entry(ssd300_resnet101, SSD300_RESNET101, None),
     "ssd300_vgg16": Entry(ssd300_vgg16, SSD300_VGG16, SSD300_VGG16_Weights),
     "ssd512_vgg16": Entry(ssd512_vgg16, SSD512_VGG16, None),
+    "ssdlite300_mobilenet_v1": Entry(ssdlite300_mobilenet_v1, SSDLITE300_MOBILENET_V1, None),
+    "ssdlite300_mobilenet_v2": Entry(ssdlite300_mobilenet_v2, SSDLITE300_MOBILENET_V2, None),
     "ssdlite320_mobilenet_v3_large": Entry(
         ssdlite320_mobilenet_v3_large, SSDLITE320_MOBILENET_V3_LARGE, SSDLite320_MobileNet_V3_Large_Weights
     ),
+    "tiny_ssd": Entry(tiny_ssd, TINY_SSD, None),
 }
 
 
@@ -105,19 +132,35 @@ def load(source: str | Path, *, trust_parts: bool = False) -> SSD:
 __all__ = [
     "MODELS",
     "SSD",
+    "SSD300_MOBILENET_V1",
+    "SSD300_RESNET18",
+    "SSD300_RESNET34",
+    "SSD300_RESNET50",
+    "SSD300_RESNET101",
     "SSD300_VGG16",
     "SSD300_VGG16_Weights",
     "SSD512_VGG16",
+    "SSDLITE300_MOBILENET_V1",
+    "SSDLITE300_MOBILENET_V2",
     "SSDLITE320_MOBILENET_V3_LARGE",
     "SSDConfig",
     "SSDLite320_MobileNet_V3_Large_Weights",
+    "TINY_SSD",
     "WeightsEnum",
     "build_ssd",
     "get_model",
     "get_weight",
     "list_models",
     "load",
+    "ssd300_mobilenet_v1",
+    "ssd300_resnet18",
+    "ssd300_resnet34",
+    "ssd300_resnet50",
+    "ssd300_resnet101",
     "ssd300_vgg16",
     "ssd512_vgg16",
+    "ssdlite300_mobilenet_v1",
+    "ssdlite300_mobilenet_v2",
     "ssdlite320_mobilenet_v3_large",
+    "tiny_ssd",
 ]

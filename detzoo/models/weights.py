@@ -23,6 +23,7 @@ logger = logging.getLogger("detzoo")
 
 StateDict = dict[str, Tensor]
 CLASS_HEAD = "head.classification."
+_COUNTER = ".num_batches_tracked"  # in no file from before PyTorch 0.4.1, and of no account to a trained network
 
 
 class Found(NamedTuple):
@@ -206,6 +207,7 @@ def load_backbone_weights(backbone: Backbone, name: str, weights: Any, *, progre
         weights: a member of torchvision's enum, its name ("IMAGENET1K_V1"), or the path of a file.
         progress: show a bar while downloading.
     """
+    from_torchvision.check_trunk(name)
     path = _trunk_file(name, weights, progress)
     tensors = _tensors_in(read_file(path), path)
     with _naming(path):
@@ -214,12 +216,12 @@ def load_backbone_weights(backbone: Backbone, name: str, weights: Any, *, progre
     wrong = [
         key
         for key in own.keys() | state.keys()
-        if key not in own or key not in state or own[key].shape != state[key].shape
+        if not key.endswith(_COUNTER) and (key not in own or key not in state or own[key].shape != state[key].shape)
     ]
     if wrong:
         raise ValueError(
             f"weights_backbone={weights!r} do not fit the trunk of {name!r}: {len(wrong)} tensors, {min(wrong)} "
-            "first. ImageNet weights fit the full network: mobilenet_v3_large needs backbone.reduced_tail=false"
+            "first. ImageNet weights fit the full network: width 1, and for mobilenet_v3_large reduced_tail=false"
         )
     backbone.load_state_dict(state, strict=False)
 

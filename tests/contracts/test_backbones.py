@@ -8,12 +8,13 @@ from torchvision.models import vgg16 as torchvision_vgg16
 from torchvision.models.detection.ssd import _vgg_extractor
 from torchvision.models.detection.ssdlite import _mobilenet_extractor
 
-from detzoo.backbones import BACKBONES, Backbone, tiny, vgg16
+from detzoo.backbones import BACKBONES, Backbone, mobilenet_v1, mobilenet_v2, tiny, vgg16
 
 SIDE = 272  # about the least input that leaves the last extras of VGG and of MobileNet a cell to work on
+SLOW = {"resnet50", "resnet101", "resnet152"}  # seconds for a step on a CPU
 
 
-@pytest.fixture(scope="module", params=BACKBONES)
+@pytest.fixture(scope="module", params=[pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in BACKBONES])
 def name(request) -> str:
     return request.param
 
@@ -113,6 +114,66 @@ def test_published_maps_of_vgg(extras, side, maps):
         found = vgg16(extras)(torch.empty(1, 3, side, side))
     assert [tuple(x.shape[2:]) for x in found] == [(cells, cells) for cells in maps]
     assert [x.shape[1] for x in found] == [512, 1024, 512, *[256] * (len(maps) - 3)]
+
+
+MOBILENET_MAPS, MOBILENET_EXTRAS = [19, 10, 5, 3, 2, 1], [512, 256, 256]
+RESNET_MAPS, RESNET_EXTRAS = [38, 19, 10, 5, 3, 1], [512, 512, 256, 256]
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "maps", "channels"),
+    [
+        ("mobilenet_v1", 300, MOBILENET_MAPS, [512, 1024, *MOBILENET_EXTRAS, 256]),
+        ("mobilenet_v2", 300, MOBILENET_MAPS, [576, 1280, *MOBILENET_EXTRAS, 64]),
+        ("resnet18", 300, RESNET_MAPS, [256, *RESNET_EXTRAS, 128]),
+        ("resnet34", 300, RESNET_MAPS, [256, *RESNET_EXTRAS, 256]),
+        ("resnet50", 300, RESNET_MAPS, [1024, *RESNET_EXTRAS, 256]),
+        ("resnet101", 300, RESNET_MAPS, [1024, *RESNET_EXTRAS, 256]),
+        ("resnet152", 300, RESNET_MAPS, [1024, *RESNET_EXTRAS, 256]),
+        ("tiny_ssd", 256, [32, 16, 8, 4, 1], [64, 128, 128, 128, 128]),
+    ],
+)
+def test_published_maps(name, side, maps, channels):
+    with torch.device("meta"):
+        backbone = BACKBONES[name]().eval()
+        found = backbone(torch.empty(1, 3, side, side))
+    assert [tuple(x.shape[1:]) for x in found] == [(c, cells, cells) for c, cells in zip(channels, maps, strict=True)]
+    assert backbone.channels == channels
+
+
+@pytest.mark.parametrize("width", [0.25, 0.5, 1.5])
+def test_width_of_mobilenets(width):
+    with torch.device("meta"):
+        slim, slim_lite, other = mobilenet_v1("ssd", width), mobilenet_v1("ssdlite", width), mobilenet_v2(width)
+        for backbone in (slim, slim_lite, other):
+            found = [x.shape[1] for x in backbone.eval()(torch.empty(1, 3, 300, 300))]
+            assert found == backbone.channels
+    assert slim.channels[:2] == slim_lite.channels[:2] == [512 * width, 1024 * width]
+    assert other.channels[0] == 576 * width and other.channels[1] == max(1280, 1280 * width)
+
+
+def test_width_is_positive():
+    for build in (mobilenet_v1, mobilenet_v2):
+        with pytest.raises(ValueError, match="expected a positive width, got 0"):
+            build(width=0)
+
+
+def test_extras_of_mobilenet_v1_are_plain_or_separable():
+    with torch.device("meta"):
+        plain, lite = mobilenet_v1("ssd"), mobilenet_v1("ssdlite")
+    assert not any(layer.groups > 1 for layer in plain.extras.modules() if isinstance(layer, nn.Conv2d))
+    assert sum(layer.groups > 1 for layer in lite.extras.modules() if isinstance(layer, nn.Conv2d)) == 4
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in (*plain.extras.modules(), *lite.extras.modules()))
+    with pytest.raises(ValueError, match="extras must be one of .*'ssdlite'.*got 'lite'"):
+        mobilenet_v1("lite")
+
+
+def test_norm_of_conv4_3():
+    with torch.device("meta"):
+        plain, batch = vgg16(), vgg16(conv4_3_norm="batch")
+    assert type(plain.norms["22"]).__name__ == "L2Norm" and isinstance(batch.norms["22"], nn.BatchNorm2d)
+    with pytest.raises(ValueError, match="conv4_3_norm must be one of .*'l2'.*got 'group'"):
+        vgg16(conv4_3_norm="group")
 
 
 def weight_shapes(module: nn.Module) -> list[tuple[int, ...]]:

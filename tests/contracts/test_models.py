@@ -1,6 +1,7 @@
 """What every model promises. Being in `MODELS` is what enrols one here.
 
-The VGG models take seconds for every step on a CPU, so theirs are slow tests; what needs no arithmetic is asked of all.
+The largest models take seconds for every step on a CPU, so theirs are slow tests; what needs no arithmetic is asked of
+all.
 """
 
 import io
@@ -14,7 +15,7 @@ from detzoo.models import MODELS, SSD
 from detzoo.structures import pad_targets
 
 NUM_CLASSES = 5
-SLOW = {"ssd300_vgg16", "ssd512_vgg16"}
+SLOW = {"ssd300_resnet34", "ssd300_resnet50", "ssd300_resnet101", "ssd300_vgg16", "ssd512_vgg16"}
 
 
 @pytest.fixture(scope="module", params=[pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in MODELS])
@@ -184,6 +185,17 @@ def test_state_dict_there_and_back(name, model):
         ("ssd512_vgg16", 81, 36_038_196),
         ("ssd512_vgg16", 21, 27_188_676),
         ("ssdlite320_mobilenet_v3_large", 91, 3_440_060),
+        # NVIDIA DeepLearningExamples, SSD300 v1.1
+        ("ssd300_resnet18", 81, 14_048_310),
+        ("ssd300_resnet34", 81, 19_975_222),
+        ("ssd300_resnet50", 81, 22_894_902),
+        ("ssd300_resnet101", 81, 41_887_030),
+        # pytorch-ssd: mb1-ssd, mb1-ssd-lite, mb2-ssd-lite
+        ("ssd300_mobilenet_v1", 21, 9_468_996),
+        ("ssdlite300_mobilenet_v1", 21, 4_312_388),
+        ("ssdlite300_mobilenet_v2", 21, 3_388_228),
+        # Dive into Deep Learning, one class
+        ("tiny_ssd", 2, 1_010_376),
     ],
 )
 def test_parameter_counts(name, num_classes, count):

@@ -1,0 +1,144 @@
+"""SSD300 with ResNets as NVIDIA trains it ("SSD300 v1.1", DeepLearningExamples, PyTorch/Detection/SSD)."""
+
+from dataclasses import replace
+from typing import Any
+
+from .config import SSDConfig
+from .entry import WeightsLike, make_model
+from .ssd import SSD
+
+SSD300_RESNET50 = SSDConfig(
+    backbone={"name": "resnet50"},
+    default_boxes={
+        "name": "sizes",  # the SSD paper's for COCO
+        "min_sizes": (21, 45, 99, 153, 207, 261),
+        "max_sizes": (45, 99, 153, 207, 261, 315),
+        "aspect_ratios": ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)),
+        "steps": (8, 16, 32, 64, 100, 300),
+        "clip": "centres_and_sizes",
+    },
+    size=(300, 300),
+    num_classes=81,
+    head={"name": "ssd"},
+    matcher={"name": "ssd", "iou_threshold": 0.5},
+    coder={"name": "centre_size", "max_log_size": None},
+    loss={"name": "multibox", "negatives_per_positive": 3.0, "minimum_negatives": 0},
+    preprocess={
+        "name": "warp",
+        "mean": (0.485, 0.456, 0.406),
+        "std": (0.229, 0.224, 0.225),
+        "resize": "bilinear_antialias",  # Pillow's, in its training and evaluation
+    },
+    postprocess={  # those of its COCO evaluation; the score threshold is fixed in its code
+        "name": "nms",
+        "score_threshold": 0.05,
+        "iou_threshold": 0.5,
+        "top_k": 200,
+        "detections_per_image": 200,
+    },
+)
+SSD300_RESNET18 = replace(SSD300_RESNET50, backbone={"name": "resnet18"})
+SSD300_RESNET34 = replace(SSD300_RESNET50, backbone={"name": "resnet34"})
+SSD300_RESNET101 = replace(SSD300_RESNET50, backbone={"name": "resnet101"})
+
+
+def ssd300_resnet50(
+    *,
+    pretrained: bool = False,
+    weights: WeightsLike = None,
+    weights_backbone: Any = None,
+    num_classes: int | None = None,
+    trainable_layers: int | None = None,
+    progress: bool = True,
+) -> SSD:
+    """SSD300 with ResNet-50, 22.9 M parameters: 8732 default boxes on maps of 38, 19, 10, 5, 3 and 1 cells a side.
+
+    Args:
+        pretrained: an error, since no weights are in the catalogue yet.
+        weights: the path of a checkpoint.
+        weights_backbone: ImageNet weights for the trunk: torchvision's "IMAGENET1K_V1" or "..._V2", or the path of a
+            file.
+        num_classes: classes with background.
+        trainable_layers: stages of the trunk that are trained, of 4; all by default.
+        progress: show a bar while downloading.
+    """
+    return make_model(
+        SSD300_RESNET50,
+        None,
+        pretrained=pretrained,
+        weights=weights,
+        weights_backbone=weights_backbone,
+        num_classes=num_classes,
+        trainable_layers=trainable_layers,
+        finetuned_layers=None,
+        progress=progress,
+    )
+
+
+def ssd300_resnet18(
+    *,
+    pretrained: bool = False,
+    weights: WeightsLike = None,
+    weights_backbone: Any = None,
+    num_classes: int | None = None,
+    trainable_layers: int | None = None,
+    progress: bool = True,
+) -> SSD:
+    """SSD300 with ResNet-18, 14.0 M parameters; arguments are those of `ssd300_resnet50`."""
+    return make_model(
+        SSD300_RESNET18,
+        None,
+        pretrained=pretrained,
+        weights=weights,
+        weights_backbone=weights_backbone,
+        num_classes=num_classes,
+        trainable_layers=trainable_layers,
+        finetuned_layers=None,
+        progress=progress,
+    )
+
+
+def ssd300_resnet34(
+    *,
+    pretrained: bool = False,
+    weights: WeightsLike = None,
+    weights_backbone: Any = None,
+    num_classes: int | None = None,
+    trainable_layers: int | None = None,
+    progress: bool = True,
+) -> SSD:
+    """SSD300 with ResNet-34, 20.0 M parameters; arguments are those of `ssd300_resnet50`."""
+    return make_model(
+        SSD300_RESNET34,
+        None,
+        pretrained=pretrained,
+        weights=weights,
+        weights_backbone=weights_backbone,
+        num_classes=num_classes,
+        trainable_layers=trainable_layers,
+        finetuned_layers=None,
+        progress=progress,
+    )
+
+
+def ssd300_resnet101(
+    *,
+    pretrained: bool = False,
+    weights: WeightsLike = None,
+    weights_backbone: Any = None,
+    num_classes: int | None = None,
+    trainable_layers: int | None = None,
+    progress: bool = True,
+) -> SSD:
+    """SSD300 with ResNet-101, 41.9 M parameters; arguments are those of `ssd300_resnet50`."""
+    return make_model(
+        SSD300_RESNET101,
+        None,
+        pretrained=pretrained,
+        weights=weights,
+        weights_backbone=weights_backbone,
+        num_classes=num_classes,
+        trainable_layers=trainable_layers,
+        finetuned_layers=None,
+        progress=progress,
+    )
