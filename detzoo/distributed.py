@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 
 def is_distributed() -> bool:
@@ -78,6 +78,15 @@ def mean(values: list[float]) -> list[float]:
     """Element-wise mean over ranks of a short list of numbers, on every rank."""
     per_rank = gather(values)
     return [sum(column) / len(per_rank) for column in zip(*per_rank, strict=True)]
+
+
+def mean_tensor(tensor: Tensor) -> Tensor:
+    """Element-wise mean of a floating tensor over ranks, on every rank; no gradient passes. All ranks must call it."""
+    if not is_distributed():
+        return tensor
+    total = tensor.detach().clone()
+    dist.all_reduce(total)
+    return total / world_size()
 
 
 def barrier() -> None:

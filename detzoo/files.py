@@ -33,6 +33,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what a process that was killed while it was `replacing` files of this folder has left of them."""
+    for unfinished in folder.glob(f".*.{'[0-9a-f]' * 32}.part*"):
+        unfinished.unlink(missing_ok=True)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file in one piece."""
     with replacing(path) as unfinished:

@@ -44,9 +44,9 @@ def measure(config: EvaluateConfig, device: torch.device) -> None:
     loader = evaluation_loader(dataset, batch_size=config.batch_size, workers=config.workers, limit=config.limit_images)
     metric = build_part(METRICS, config.metric, "metric", annotations=dataset.annotations)
     model = detzoo.load(config.source, trust_parts=config.trust_parts).to(device)
-    evaluate(model, loader, metric)
+    numbers = evaluate(model, loader, metric)
     if distributed.is_main():
-        report = metric_report(metric, {"source": config.source, "data": data})
+        report = metric_report(metric, numbers, {"source": config.source, "data": data})
         print(json.dumps(report, indent=2))
         if config.output:
             write_json(Path(config.output), report)

@@ -9,16 +9,14 @@ Every option is in configs/train.yaml and detzoo/engine/config.py; `--cfg job` p
 import hydra
 from omegaconf import DictConfig
 
-from detzoo.data import DATASETS, TRANSFORMS, evaluation_loader, training_loader
-from detzoo.engine.checkpoint import Progress
-from detzoo.engine.config import TrainConfig, check_run, register_configs, typed
-from detzoo.engine.evaluate import check_same_classes, evaluate
+from detzoo.engine.config import TrainConfig, check_run, fast_dev_form, register_configs, typed
+from detzoo.engine.data import build_datasets, build_evaluation_loader, build_training_loader
+from detzoo.engine.evaluate import evaluate
 from detzoo.engine.log import RunLog
-from detzoo.engine.model import build_model
-from detzoo.engine.optim import build_optimizer, build_schedule
-from detzoo.engine.report import finish, keep_config
+from detzoo.engine.model import build_model, build_progress, build_updater, check_sizes
+from detzoo.engine.report import finish, keep_config, report
 from detzoo.engine.run import Run, plain_errors, start_run
-from detzoo.engine.train import train_one_epoch
+from detzoo.engine.train import Meter, train_one_epoch
 from detzoo.lookup import build_part
 from detzoo.metrics import METRICS
 
@@ -30,6 +28,8 @@ def main(cfg: DictConfig) -> None:
     with plain_errors():
         config = typed(cfg, TrainConfig)
         check_run(config)
+        if config.fast_dev_run:
+            config = fast_dev_form(config)
         with start_run(
             name=config.name,
             folder=config.folder,
@@ -37,52 +37,50 @@ def main(cfg: DictConfig) -> None:
             device=config.device,
             seed=config.seed,
             precision=config.precision,
+            throw_away=bool(config.fast_dev_run),
         ) as run:
             train(config, run, cfg)
 
 
 def train(config: TrainConfig, run: Run, written: DictConfig) -> None:
     """From the first image to the last picture; `written` is the config as composed, for the run folder."""
-    train_set, val_set = (build_part(DATASETS, config.dataset[split], f"dataset.{split}") for split in ("train", "val"))
-    check_same_classes(train_set.categories, val_set.categories)
+    train_set, val_set = build_datasets(config)
     model = build_model(config, train_set.categories, run.device)
-    augmentation = build_part(TRANSFORMS, config.transforms, "transforms")
-    loader, workers = config.loader, run.workers(config.loader.workers)
-    train_loader = training_loader(
-        train_set,
-        model.preprocess.size,
-        augmentation,
-        batch_size=loader.batch_size,
-        seed=config.seed,
-        workers=workers,
-        limit=config.limit_batches,
-    )
-    val_loader = evaluation_loader(
-        val_set, batch_size=loader.eval_batch_size, workers=workers, limit=config.limit_images
-    )
+    val_loader = build_evaluation_loader(config, run, val_set)
     metric = build_part(METRICS, config.metric, "metric", annotations=val_set.annotations)
-
-    optimizer = build_optimizer(model, config.optimizer)
-    schedule = build_schedule(optimizer, config.schedule, epochs=config.epochs, steps_per_epoch=len(train_loader))
+    drawn = {"pictures": config.pictures, "score_threshold": config.picture_threshold}
     keep_config(run, written)
-    progress = Progress(model, config.model, optimizer, schedule, score=metric.primary)
-    log = RunLog(run.folder)
-    if config.resume:
-        progress.resume(run.folder)
-        log.restore(progress.rows)
+    if config.test_only:
+        report(run, model, metric, val_loader, {"weights": config.weights}, **drawn)
+        return
 
-    trainee = run.distribute(model)
+    train_loader = build_training_loader(config, run, train_set, model.preprocess.size)
+    check_sizes(model, train_loader.batch_sampler.sizes)
+    steps = len(train_loader)
+    progress = build_progress(config, model, run, steps_per_epoch=steps, score=metric.primary)
+    updater = build_updater(config, progress, run)
+    log = RunLog(run.folder, progress.rows, first_step=progress.steps_done(steps) + 1)
+
+    def after_step(meter: Meter) -> None:
+        if config.checkpoint_every and meter.done % config.checkpoint_every == 0 and meter.done < steps:
+            progress.save(run.folder, meter.state())
+
     for epoch in progress.remaining(config.epochs, config.stop_after):
-        row = {"epoch": epoch}
-        row |= train_one_epoch(
-            trainee, train_loader, optimizer, schedule, run=run, epoch=epoch, log_every=config.log_every
+        row = {"epoch": epoch} | train_one_epoch(
+            updater,
+            train_loader,
+            epoch=epoch,
+            meter=progress.take_meter(),
+            log=log,
+            log_every=config.log_every,
+            after_step=after_step,
         )
         if epoch % config.evaluate_every == 0 or epoch == config.epochs:
-            row |= evaluate(model, val_loader, metric)
-        log.record(row)
-        progress.save(run.folder, row)
+            row |= evaluate(progress.measured, val_loader, metric)
+        progress.end_epoch(run.folder, row)
+        log.record_epoch()
     log.close()
-    finish(run, metric, val_loader, pictures=config.pictures, score_threshold=config.picture_threshold)
+    finish(run, metric, val_loader, **drawn)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from detzoo.files import replacing, write_json, write_text
+from detzoo.files import replacing, sweep, write_json, write_text
 
 
 def test_new_file_in_a_new_folder(tmp_path):
@@ -52,3 +52,10 @@ def test_what_json_cannot_hold_does_not_harm_the_old_file(tmp_path):
         write_json(path, {"AP": object()})
     assert json.loads(path.read_text()) == {"AP": 0.5}
     assert path.read_text() == '{\n  "AP": 0.5\n}\n'
+
+
+def test_sweep_takes_what_a_killed_writer_left_and_nothing_else(tmp_path):
+    for name in ("last.pt", ".hidden", f".last.{'a1' * 16}.part.pt", f".log.{'0f' * 16}.part.csv", ".x.part.pt"):
+        (tmp_path / name).touch()
+    sweep(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"last.pt", ".hidden", ".x.part.pt"}

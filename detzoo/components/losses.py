@@ -7,15 +7,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .. import distributed
+
 
 class MultiBoxLoss(nn.Module):
     """Softmax cross-entropy over mined boxes plus smooth L1 over matched ones (SSD, equations 1 to 3).
 
-    Both sums are divided by the number of matched boxes in this process's share of the batch, as in torchvision; the
-    classification loss, where `minimum_negatives` keeps more negatives than these matches ask for, by the number of
-    matches that would. A batch without any object is treated as though each image had one match, so that it still
-    teaches what background looks like (torchvision's loss is 0 there). Unlike torchvision's (0.29.1), the mining never
-    takes a matched box for a negative when negatives run out.
+    Both sums are divided by the number of matched boxes of the batch; the classification loss, where
+    `minimum_negatives` keeps more negatives than these matches ask for, by the number of matches that would. A batch
+    without any object is treated as though each image had one match, so that it still teaches what background looks
+    like (torchvision's loss is 0 there). Unlike torchvision's (0.29.1), the mining never takes a matched box for a
+    negative when negatives run out.
+
+    While several processes train, the batch is that of all of them: the divisor is their mean number of matches, so
+    that the mean of their gradients is the gradient of the one batch (torchvision divides by each process's own). In
+    `eval()` no process waits for another.
 
     Args:
         negatives_per_positive: background boxes kept for each matched box, the worst ones first (section 2.2).
@@ -47,9 +53,11 @@ class MultiBoxLoss(nn.Module):
         """
         positive = labels > 0  # [B, A]
         entropy = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="none").view_as(labels)
-        negative = hardest_negatives(entropy, positive, self._negatives_wanted(positive))
-        matches = positive.sum().clamp(min=1)
-        wanted_matches = torch.maximum(matches, negative.sum() / self.negatives_per_positive)
+        found = self._of_the_batch(positive.sum())
+        negative = hardest_negatives(entropy, positive, self._negatives_wanted(positive, found > 0))
+        matches = found.clamp(min=1 / distributed.world_size())  # one in the whole batch
+        asked_for = self._of_the_batch(negative.sum()) / self.negatives_per_positive
+        wanted_matches = torch.maximum(matches, asked_for)
 
         box_error = F.smooth_l1_loss(deltas.float(), target_deltas, reduction="none").sum(dim=-1)  # [B, A]
         return {
@@ -57,11 +65,14 @@ class MultiBoxLoss(nn.Module):
             "classification": (entropy * (positive | negative)).sum() / wanted_matches,
         }
 
-    def _negatives_wanted(self, positive: Tensor) -> Tensor:
+    def _of_the_batch(self, count: Tensor) -> Tensor:
+        """A count per process: this one's own, or while several train the mean of theirs."""
+        return distributed.mean_tensor(count.float()) if self.training else count.float()
+
+    def _negatives_wanted(self, positive: Tensor, any_match: Tensor) -> Tensor:
         """How many negatives each image should give, [B]."""
-        matches = positive.sum(dim=1)
-        wanted = (self.negatives_per_positive * matches).floor()
-        wanted = torch.where(matches.sum() > 0, wanted, max(self.negatives_per_positive, 1.0))
+        wanted = (self.negatives_per_positive * positive.sum(dim=1)).floor()
+        wanted = torch.where(any_match, wanted, max(self.negatives_per_positive, 1.0))
         return wanted.clamp(min=self.minimum_negatives)
 
     def extra_repr(self) -> str:

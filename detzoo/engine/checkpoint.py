@@ -1,25 +1,30 @@
 """Where a run stands: all that it takes to go on."""
 
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
 
 from .. import distributed
 from ..models import SSD, SSDConfig
 from ..models.checkpoint import BEST, LAST, model_record, read_checkpoint, save_checkpoint
 from ..models.weights import load_weights
+from .train import Meter
 
 
 @dataclass
 class Progress:
-    """A model in training, between two epochs.
+    """A model in training, between two steps.
 
-    Shuffling and augmentation follow from seed and epoch, and nothing else is random in training, so a run that was
-    stopped goes on as though it had not been.
+    Shuffling and augmentation follow from seed, epoch and image; what else is random (dropout, a part of one's own)
+    follows from the states of the generators, which are kept. So a run that was stopped goes on as though it had not
+    been.
 
     Attributes:
         model: in training, without any wrapper.
@@ -27,7 +32,10 @@ class Progress:
         optimizer: of the model's parameters.
         schedule: of the optimiser.
         score: name of the metric by which the best epoch is chosen; more is better.
-        epoch: epochs done.
+        scaler: of gradients, enabled for float16 only.
+        mean: running mean of the weights.
+        epoch: whole epochs done.
+        meter: state of the `Meter` of the epoch that is begun, as last saved; None between epochs.
         best: highest score so far.
         rows: what was logged so far, a row an epoch.
     """
@@ -37,28 +45,60 @@ class Progress:
     optimizer: torch.optim.Optimizer
     schedule: LRScheduler
     score: str
+    scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler("cpu", enabled=False))
+    mean: AveragedModel | None = None
     epoch: int = 0
+    meter: dict[str, Any] | None = None
     best: float = float("-inf")
     rows: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def measured(self) -> SSD:
+        """What is evaluated and kept as the best: the running mean where there is one, else the model itself."""
+        return self.model if self.mean is None else self.mean.module
 
     def remaining(self, epochs: int, stop_after: int | None = None) -> Iterator[int]:
         """Numbers of the epochs still to do, from 1, at most `stop_after` of them."""
         last = epochs if stop_after is None else min(epochs, self.epoch + stop_after)
         yield from range(self.epoch + 1, last + 1)
 
-    def save(self, folder: Path, row: dict[str, Any]) -> None:
-        """Count the epoch of `row` as done; rank 0 writes `last.pt`, and `best.pt` if the score is the best so far."""
+    def end_epoch(self, folder: Path, row: dict[str, Any]) -> None:
+        """Count the epoch of `row` as done and write `last.pt`, and `best.pt` if the score is the best so far."""
         self.epoch = row["epoch"]
         self.rows.append(row)
-        is_best = row.get(self.score, float("-inf")) > self.best
-        self.best = max(self.best, row.get(self.score, float("-inf")))
+        score = row.get(self.score, float("-inf"))
+        is_best = score > self.best
+        self.best = max(self.best, score)
+        if is_best and distributed.is_main():
+            record = model_record(self.measured, self.config)
+            save_checkpoint(folder / BEST, {**record, "epoch": self.epoch, "best": self.best})
+        self.save(folder)
+
+    def steps_done(self, steps_per_epoch: int) -> int:
+        """Training steps over all epochs."""
+        return self.epoch * steps_per_epoch + (self.meter["done"] if self.meter else 0)
+
+    def take_meter(self) -> Meter:
+        """For the next epoch: that of the steps done already, where it was begun in an earlier session."""
+        meter, self.meter = Meter(**(self.meter or {})), None
+        return meter
+
+    def save(self, folder: Path, meter: dict[str, Any] | None = None) -> None:
+        """Rank 0 writes `last.pt`; all ranks must call it. `meter` is the state of the epoch that is begun."""
+        self.meter = meter
+        generators = distributed.gather_to_main(generator_states())
         if not distributed.is_main():
             return
-        record = {**model_record(self.model, self.config), "epoch": self.epoch, "best": self.best}
-        if is_best:
-            save_checkpoint(folder / BEST, record)
-        state = {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(), "rows": self.rows}
-        save_checkpoint(folder / LAST, {**record, **state})
+        parts = {"optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.scaler, "mean": self.mean}
+        save_checkpoint(
+            folder / LAST,
+            {
+                **model_record(self.model, self.config),
+                **{name: None if part is None else part.state_dict() for name, part in parts.items()},
+                **{name: getattr(self, name) for name in ("epoch", "meter", "best", "rows")},
+                "generators": generators,
+            },
+        )
 
     def resume(self, folder: Path) -> None:
         """Go on from `last.pt` of a run folder.
@@ -77,7 +117,34 @@ class Progress:
         load_weights(self.model, record["model"])
         self.optimizer.load_state_dict(record["optimizer"])
         self.schedule.load_state_dict(record["schedule"])
-        self.epoch, self.best, self.rows = record["epoch"], record["best"], record["rows"]
+        self.scaler.load_state_dict(record["scaler"])
+        if self.mean is not None:
+            self.mean.load_state_dict(record["mean"])
+        self.epoch, self.meter, self.best = record["epoch"], record["meter"], record["best"]
+        self.rows[:] = record["rows"]
+        if len(record["generators"]) == distributed.world_size():  # with other processes there is no same as before
+            restore_generators(record["generators"][distributed.rank()])
+
+
+def generator_states() -> dict[str, Any]:
+    """The states of all global random generators of this process, as plain data and tensors."""
+    algorithm, keys, *position = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": (algorithm, torch.from_numpy(keys.astype(np.int64)), *position),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+
+
+def restore_generators(states: dict[str, Any]) -> None:
+    """Put the generators where `generator_states` found them."""
+    algorithm, keys, *position = states["numpy"]
+    random.setstate(states["python"])
+    np.random.set_state((algorithm, keys.numpy().astype(np.uint32), *position))
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
 
 
 def _names(categories: dict[str, Any] | None) -> str:

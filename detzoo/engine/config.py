@@ -1,16 +1,22 @@
 """What a training run is made of: the schema that Hydra holds `configs/train.yaml` and every override against."""
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar
+from operator import attrgetter
+from typing import Any, TypeVar, get_args
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from ..data import DATASETS, TRANSFORMS
+from ..data import TRANSFORMS
+from ..data.base import InvalidBoxes
+from ..data.check import ImageCheck
+from ..data.union import dataset_problems
 from ..lookup import ConfigError, resolve_part, suggest
 from ..metrics import METRICS
 from ..models import MODELS, SSDConfig
-from .optim import OPTIMIZERS, SCHEDULES
+from .optim import OPTIMIZERS, SCHEDULES, ParameterRules
+from .precision import PRECISIONS
+from .run import DEVICES
 
 T = TypeVar("T")
 
@@ -32,6 +38,19 @@ class LoaderConfig:
 
 
 @dataclass
+class EmaConfig:
+    """A running mean of the weights, which is what is evaluated and kept as the best.
+
+    Attributes:
+        decay: share of the old mean that stays in a step, such as 0.9998; null for no mean.
+        warmup: let the decay rise from 0.1, as (1 + step) / (10 + step), so that a short run forgets its first weights.
+    """
+
+    decay: float | None = None
+    warmup: bool = True
+
+
+@dataclass
 class TrainConfig:
     """A run. Parts (model, transforms, optimizer, schedule) are names or mappings, checked where they are built.
 
@@ -48,17 +67,36 @@ class TrainConfig:
         weights: start from these: a checkpoint's path, or published ones such as SSD300_VGG16_Weights.COCO_V1.
         weights_backbone: start the trunk from these: torchvision's name, or a path.
         trainable_layers: stages of the trunk that are trained, counted from its end; null for all.
-        precision: float32, or bfloat16 (automatic mixed precision).
+        parameters: learning rate and decay of biases and norms.
+        reference_batch_size: images of a step that optimizer.lr is meant for; with another loader.batch_size the rate
+            is scaled in proportion. Null to take it as it is.
+        accumulate: parts in which the images of a step are computed, one after the other, to save memory; batch norm
+            and the loss see each part by itself.
+        clip_norm: limit of the norm of all gradients together; null for none.
+        ema: running mean of the weights.
+        precision: float32, bfloat16, float16 (both automatic mixed precision, the latter with a gradient scaler), or
+            auto: bfloat16 where the device computes in it, else float32.
         channels_last: memory layout of the network; faster on most CPUs and GPUs.
+        compile: compile the network with torch.compile; minutes at the start, on a CPU with a C++ compiler.
+        sync_batch_norm: batch norm over the images of all processes instead of each one's share.
         device: auto (a GPU if there is one), cpu or cuda.
         seed: of weights, shuffling and augmentation.
         name: of the run, first part of its folder's name.
         folder: of the run; by default runs/<name>-<time>.
-        resume: a run folder to go on with; its config is not read, give the same one.
+        resume: a run folder to go on with; its config is not read, give the same one. Or auto: go on with `folder` if
+            it holds a run, without `folder` with the newest runs/<name>-<time> that does, else start one.
+        checkpoint_every: training steps between checkpoints within an epoch; null for one at its end only.
+        check_images: what is looked at before the first step: header (sizes, against the annotations), decode (every
+            pixel, minutes), or none.
+        broken_images: what becomes of those that fail the check: error, or drop, which counts them.
         log_every: training steps between lines.
         stop_after: end after so many epochs in this session, schedule unchanged; null for all.
         limit_batches: training steps of an epoch at most; null for all.
         limit_images: images of an evaluation at most; null for all.
+        overfit_batches: train on the images of so many steps, and evaluate on the same; null for the whole sets.
+        fast_dev_run: go through the whole program with so many training steps, in a folder that is thrown away; null
+            for a run.
+        test_only: evaluate `weights` on dataset.val, and end.
         pictures: images of the validation set drawn at the end.
         picture_threshold: least score of a detection that is drawn.
     """
@@ -75,17 +113,30 @@ class TrainConfig:
     weights: str | None = None
     weights_backbone: str | None = None
     trainable_layers: int | None = None
+    parameters: ParameterRules = field(default_factory=ParameterRules)
+    reference_batch_size: int | None = None
+    accumulate: int = 1
+    clip_norm: float | None = None
+    ema: EmaConfig = field(default_factory=EmaConfig)
     precision: str = "float32"
     channels_last: bool = True
+    compile: bool = False
+    sync_batch_norm: bool = False
     device: str = "auto"
     seed: int = 0
     name: str = "train"
     folder: str | None = None
     resume: str | None = None
+    checkpoint_every: int | None = None
+    check_images: str = "header"
+    broken_images: str = "error"
     log_every: int = 50
     stop_after: int | None = None
     limit_batches: int | None = None
     limit_images: int | None = None
+    overfit_batches: int | None = None
+    fast_dev_run: int | None = None
+    test_only: bool = False
     pictures: int = 8
     picture_threshold: float = 0.4
 
@@ -155,25 +206,10 @@ def check_run(config: TrainConfig) -> None:
     Raises:
         ConfigError: listing all that is wrong; the model's own problems come when it is built.
     """
-    problems = [
-        f"{name} = {value}: expected {least} or more"
-        for name, value, least in (
-            ("epochs", config.epochs, 1),
-            ("evaluate_every", config.evaluate_every, 1),
-            ("log_every", config.log_every, 1),
-            ("stop_after", config.stop_after, 1),
-            ("limit_batches", config.limit_batches, 1),
-            ("limit_images", config.limit_images, 1),
-            ("pictures", config.pictures, 0),
-            ("loader.batch_size", config.loader.batch_size, 1),
-            ("loader.eval_batch_size", config.loader.eval_batch_size, 1),
-            ("loader.workers", config.loader.workers, 0),
-        )
-        if value is not None and value < least
-    ]
+    problems = _range_problems(config) + _option_problems(config)
+    for split in ("train", "val"):
+        problems += dataset_problems(config.dataset and config.dataset.get(split), f"dataset.{split}")
     for table, part, what, derived in (
-        (DATASETS, config.dataset and config.dataset.get("train"), "dataset.train", ()),
-        (DATASETS, config.dataset and config.dataset.get("val"), "dataset.val", ()),
         (TRANSFORMS, config.transforms, "transforms", ()),
         (METRICS, config.metric, "metric", ("annotations",)),
         (OPTIMIZERS, config.optimizer, "optimizer", ("params",)),
@@ -185,6 +221,56 @@ def check_run(config: TrainConfig) -> None:
             problems += error.problems
     if problems:
         raise ConfigError(problems)
+
+
+def fast_dev_form(config: TrainConfig) -> TrainConfig:
+    """The same run, cut down to `fast_dev_run` steps of training and of evaluation, without pictures."""
+    steps = config.fast_dev_run
+    images = steps * config.loader.eval_batch_size
+    return replace(config, epochs=1, evaluate_every=1, limit_batches=steps, limit_images=images, pictures=0)
+
+
+LEAST = {
+    "epochs": 1, "evaluate_every": 1, "log_every": 1, "checkpoint_every": 1, "stop_after": 1, "limit_batches": 1,
+    "limit_images": 1, "overfit_batches": 1, "fast_dev_run": 1, "reference_batch_size": 1, "accumulate": 1,
+    "pictures": 0, "loader.batch_size": 1, "loader.eval_batch_size": 1, "loader.workers": 0,
+    "parameters.bias_lr_factor": 0, "parameters.bias_weight_decay": 0, "parameters.norm_weight_decay": 0,
+}  # fmt: skip
+
+
+def _range_problems(config: TrainConfig) -> list[str]:
+    values = {name: attrgetter(name)(config) for name in LEAST}
+    problems = [
+        f"{name} = {value}: expected {LEAST[name]} or more"
+        for name, value in values.items()
+        if value is not None and value < LEAST[name]
+    ]
+    if config.clip_norm is not None and not config.clip_norm > 0:
+        problems.append(f"clip_norm = {config.clip_norm}: expected more than 0")
+    if config.ema.decay is not None and not 0 <= config.ema.decay < 1:
+        problems.append(f"ema.decay = {config.ema.decay}: expected 0 or more, and less than 1")
+    return problems
+
+
+def _option_problems(config: TrainConfig) -> list[str]:
+    """Words that are none of those known, and options that say two things."""
+    problems = [
+        f"{name} = {value!r}: {suggest(value, known)}"
+        for name, value, known in (
+            ("precision", config.precision, ("auto", *PRECISIONS)),
+            ("device", config.device, DEVICES),
+            ("check_images", config.check_images, get_args(ImageCheck)),
+            ("broken_images", config.broken_images, get_args(InvalidBoxes)),
+        )
+        if value not in known
+    ]
+    if config.weights and config.weights_backbone:
+        problems.append("weights and weights_backbone exclude each other: the former contain a trunk")
+    if config.test_only and not config.weights:
+        problems.append("test_only evaluates weights: say which, weights=PATH")
+    if config.fast_dev_run and (config.resume or config.folder):
+        problems.append("fast_dev_run leaves no folder behind: leave folder and resume out")
+    return problems
 
 
 def _training_form(config: SSDConfig) -> SSDConfig:

@@ -1,13 +1,14 @@
 """From a model and a data set to numbers."""
 
 import logging
+from collections.abc import Mapping
 
 import torch
-from torch.utils.data import DataLoader
+from torch import Tensor
 
 from .. import distributed
 from ..categories import Categories
-from ..data import DetectionDataset
+from ..data import EvaluationLoader
 from ..metrics.base import Metric
 from ..models import SSD
 from ..structures import Detection
@@ -17,26 +18,56 @@ logger = logging.getLogger("detzoo")
 
 
 @torch.no_grad()
-def evaluate(model: SSD, loader: DataLoader, metric: Metric) -> dict[str, float]:
+def evaluate(model: SSD, loader: EvaluationLoader, metric: Metric) -> dict[str, float]:
     """Detect in every image of the loader and measure, over all processes; the model is left in the mode it was in.
 
     Detections of classes that the data set lacks are dropped; the others are matched by name where the model knows
-    names.
+    names. Where both have the same classes, the mean losses of the images come along as `val_loss`, `val_<name>`;
+    they are divided by the matches of each batch of evaluation in each process.
     """
     training = model.training
     model.eval()
     distributed.share_buffers(model)
     metric.reset()
-    dataset: DetectionDataset = loader.dataset.dataset
+    dataset = loader.source
     labels = label_map(model.categories, dataset.categories)
-    for images, indices in progress(loader, "evaluate", len(loader)):
-        detections = model.detect(images)
+    losses = MeanLosses()
+    for images, targets, indices in progress(loader, "evaluate", len(loader)):
+        if model.categories is not None and labels is None:
+            values, detections = model.evaluate(images, targets)
+            losses.update(values, len(images))
+        else:
+            detections = model.detect(images)
         image_ids = dataset.annotations.image_ids[indices].tolist()
         metric.update(image_ids, [_relabel(found, labels) for found in detections])
     model.train(training)
     for results in distributed.gather_to_main(metric.results):
         metric.merge(results)
-    return distributed.from_main(metric.compute() if distributed.is_main() else None)
+    numbers = distributed.from_main(metric.compute() if distributed.is_main() else None)
+    return {**losses.over_processes(), **numbers}
+
+
+class MeanLosses:
+    """Mean losses of images, from those of batches."""
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.sums: dict[str, float] = {}
+
+    def update(self, losses: Mapping[str, Tensor], images: int) -> None:
+        """Take the losses of a batch of so many images."""
+        self.images += images
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value) * images
+
+    def over_processes(self) -> dict[str, float]:
+        """`val_loss`, their sum, and `val_<name>` of each; nothing where there was nothing to average."""
+        shares = [share for share in distributed.gather((self.images, self.sums)) if share[0]]
+        if not shares:
+            return {}
+        total = sum(images for images, _ in shares)
+        means = {f"val_{name}": sum(sums[name] for _, sums in shares) / total for name in shares[0][1]}
+        return {"val_loss": sum(means.values()), **means}
 
 
 def check_same_classes(train: Categories, val: Categories) -> None:

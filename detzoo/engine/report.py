@@ -1,6 +1,7 @@
 """The end of a run: final numbers as JSON, pictures of what was there against what was found."""
 
 import logging
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -8,12 +9,11 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch.utils.data import DataLoader
 
 from .. import distributed
-from ..data import DetectionDataset
+from ..data import DetectionDataset, EvaluationLoader
 from ..data.loaders import WholeImages
-from ..files import replacing, write_json, write_text
+from ..files import replacing, sweep, write_json, write_text
 from ..metrics.base import Metric
 from ..models import SSD
 from ..models.checkpoint import BEST, load_checkpoint, read_checkpoint
@@ -29,8 +29,8 @@ CONFIG = "config.yaml"  # in a run folder
 
 # What may be another than when the run began; all else decides what comes of it.
 FREE = (
-    "device", "folder", "limit_images", "loader.eval_batch_size", "loader.workers", "log_every", "name",
-    "picture_threshold", "pictures", "resume", "stop_after",
+    "broken_images", "check_images", "checkpoint_every", "device", "folder", "limit_images", "loader.eval_batch_size",
+    "loader.workers", "log_every", "name", "picture_threshold", "pictures", "resume", "stop_after",
 )  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def keep_config(run: Run, config: DictConfig) -> None:
         ValueError: listing every option that differs from the config in the folder.
     """
     path = run.folder / CONFIG
-    if path.is_file():
+    if run.goes_on and path.is_file():
         before, now = _leaves(OmegaConf.load(path)), _leaves(config)
         other = [
             key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key) and key not in FREE
@@ -54,6 +54,7 @@ def keep_config(run: Run, config: DictConfig) -> None:
             )
     distributed.barrier()
     if distributed.is_main():
+        sweep(run.folder)
         write_text(path, OmegaConf.to_yaml(config, resolve=True))
 
 
@@ -72,7 +73,7 @@ def _leaves(config: DictConfig) -> dict[str, Any]:
     return flat
 
 
-def finish(run: Run, metric: Metric, loader: DataLoader, *, pictures: int, score_threshold: float) -> None:
+def finish(run: Run, metric: Metric, loader: EvaluationLoader, *, pictures: int, score_threshold: float) -> None:
     """Measure the best checkpoint once more, write `metrics.json` and pictures, and say where all of it lies."""
     best = run.folder / BEST
     distributed.barrier()  # rank 0 may still be writing it
@@ -80,14 +81,31 @@ def finish(run: Run, metric: Metric, loader: DataLoader, *, pictures: int, score
         logger.info("no epoch was evaluated yet; the run so far is in %s", run.folder)
         return
     model = load_checkpoint(best, trust_parts=True).to(run.device)  # this run wrote it
+    facts = {"checkpoint": BEST, "epoch": read_checkpoint(best)["epoch"]}
+    report(run, model, metric, loader, facts, pictures=pictures, score_threshold=score_threshold)
+    if run.temporary:
+        logger.info("every part of the program ran; nothing of it is kept")
+    else:
+        logger.info("checkpoints, log and metrics: %s\npictures: %s", run.folder, run.folder / "pictures")
+
+
+def report(
+    run: Run,
+    model: SSD,
+    metric: Metric,
+    loader: EvaluationLoader,
+    facts: dict[str, Any],
+    *,
+    pictures: int,
+    score_threshold: float,
+) -> None:
+    """Measure a model, say the numbers and write them, with the facts, to `metrics.json`; draw pictures."""
     numbers = evaluate(model, loader, metric)
     if distributed.is_main():
-        facts = {"checkpoint": BEST, "epoch": read_checkpoint(best)["epoch"]}
-        write_json(run.folder / "metrics.json", metric_report(metric, facts))
-    dataset = loader.dataset.dataset
-    draw_pictures(model, dataset, run.folder / "pictures", count=pictures, score_threshold=score_threshold)
-    logger.info("best epoch: %s", "  ".join(f"{name} {value:.3f}" for name, value in numbers.items()))
-    logger.info("checkpoints, log and metrics: %s\npictures: %s", run.folder, run.folder / "pictures")
+        write_json(run.folder / "metrics.json", metric_report(metric, numbers, facts))
+    draw_pictures(model, loader.source, run.folder / "pictures", count=pictures, score_threshold=score_threshold)
+    told = "  ".join(f"{name} {value:.3f}" for name, value in numbers.items())
+    logger.info("%s: %s", ", ".join(f"{name} {value}" for name, value in facts.items()), told)
 
 
 def dataset_of_run(folder: str | Path) -> dict[str, Any]:
@@ -104,10 +122,11 @@ def dataset_of_run(folder: str | Path) -> dict[str, Any]:
     return OmegaConf.to_container(OmegaConf.load(path).dataset)
 
 
-def metric_report(metric: Metric, facts: dict[str, Any]) -> dict[str, Any]:
-    """The numbers of an evaluated metric, over all and by class, beside the facts, the command and the machine."""
+def metric_report(metric: Metric, numbers: dict[str, float], facts: dict[str, Any]) -> dict[str, Any]:
+    """What `evaluate` gave, by class as well, beside the facts, the command and the machine."""
     return {
-        "metrics": _rounded(metric.compute()),
+        "metrics": _rounded({name: value for name, value in numbers.items() if not name.startswith("val_")}),
+        "losses": _rounded({name: value for name, value in numbers.items() if name.startswith("val_")}),
         "per_class": _rounded(metric.per_class()),
         "images": len(metric.results),
         **facts,
@@ -125,7 +144,7 @@ def draw_pictures(
     model.eval()
     paths = []
     for index in torch.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().long().tolist():
-        image, _ = WholeImages(dataset)[index]  # as training and evaluation see it
+        image, _, _ = WholeImages(dataset)[index]  # as training and evaluation see it
         found = {name: column.cpu() for name, column in model.detect([image])[0].items()}
         pictures = [
             draw_boxes(image, _ground_truth(dataset, index), dataset.categories.names, title="ground truth"),
@@ -144,5 +163,5 @@ def _ground_truth(dataset: DetectionDataset, index: int) -> Target:
 
 
 def _rounded(numbers: dict[str, float]) -> dict[str, float | None]:
-    """Six digits, and null for nan, which JSON does not know."""
-    return {name: None if value != value else round(value, 6) for name, value in numbers.items()}
+    """Six digits, and null for what is not finite, which JSON does not know."""
+    return {name: round(value, 6) if math.isfinite(value) else None for name, value in numbers.items()}

@@ -8,9 +8,10 @@ import random
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -22,27 +23,42 @@ from torch.nn.parallel import DistributedDataParallel
 from .. import distributed
 from ..hub import DownloadError
 from ..models.checkpoint import LAST
+from .precision import PRECISIONS, choose_precision, keep_depthwise_in_float32
 
 logger = logging.getLogger("detzoo")
 
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+DEVICES = ("auto", "cpu", "cuda")
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
 class Run:
-    """Where a run computes and where it writes; `folder` is the same on all ranks, and rank 0 made it."""
+    """Where a run computes and where it writes.
+
+    Attributes:
+        device: of this process.
+        folder: the same on all ranks; rank 0 writes.
+        precision: a name in `PRECISIONS`.
+        goes_on: whether the folder holds a run that this one is the rest of.
+        temporary: whether the folder is gone when the run ends.
+    """
 
     device: torch.device
     folder: Path
     precision: str = "float32"
+    goes_on: bool = False
+    temporary: bool = False
 
     def distribute(self, model: nn.Module) -> nn.Module:
         """The module to call in training: the model itself, or its distributed wrapper where there are several
         processes.
         """
+        if self.device.type == "cpu" and self.precision != "float32":
+            keep_depthwise_in_float32(model)
         if not distributed.is_distributed():
             return model
-        return DistributedDataParallel(model, device_ids=[self.device] if self.device.type == "cuda" else None)
+        ids = [self.device] if self.device.type == "cuda" else None
+        return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
 
     def workers(self, wanted: int | None) -> int:
         """Loading processes beside this one: as many as wanted, or what suits the device."""
@@ -65,26 +81,58 @@ def start_run(
     device: str,
     seed: int,
     precision: str = "float32",
+    throw_away: bool = False,
 ) -> Iterator[Run]:
     """Join the processes that torchrun started, fix the seeds, agree on a folder.
 
     Args:
         name: first part of the folder's name where none is given.
         folder: of the run; None for runs/<name>-<time>.
-        resume: folder of a run to go on with.
+        resume: folder of a run to go on with, or "auto", see `find_folder`.
         device: auto, cpu or cuda.
         seed: of everything random in this process.
-        precision: a name in `PRECISIONS`.
+        precision: a name in `PRECISIONS`, or auto.
+        throw_away: write to a temporary folder, which is gone in the end.
 
     Raises:
         ValueError: for an unknown device or precision, or a folder that holds another run.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision={precision!r}: expected one of {', '.join(PRECISIONS)}")
-    _check_folder(folder, resume)
-    with start_processes(device) as chosen:
+    with start_processes(device) as chosen, ExitStack() as stack:
         _seed(seed)
-        yield Run(chosen, _agree_on_folder(name, resume or folder), precision)
+        if throw_away:
+            path, goes_on = Path(distributed.from_main(_temporary_folder(stack))), False
+        else:
+            path, goes_on = _agree_on_folder(name, folder, resume)
+        run = Run(chosen, path, choose_precision(precision, chosen), goes_on, temporary=throw_away)
+        logger.info("%s, %s", chosen, run.precision)
+        yield run
+
+
+def find_folder(name: str, folder: str | None, resume: str | None) -> tuple[Path, bool]:
+    """The folder of a run, and whether it holds one to go on with.
+
+    Args:
+        name: first part of the folder's name where none is given.
+        folder: None for runs/<name>-<time>.
+        resume: the folder of a run; or "auto": `folder`, or without one the newest runs/<name>-<time> that holds a run,
+            and a new run where there is none; None to begin.
+
+    Raises:
+        ValueError: if `resume` is no folder of a run, or `folder` holds one and `resume` does not say so.
+    """
+    if resume == AUTO:
+        earlier = [Path(folder)] if folder else sorted(Path("runs").glob(f"{name}-{'[0-9]' * 8}-{'[0-9]' * 6}"))
+        begun = [path for path in earlier if (path / LAST).is_file()]
+        if begun:
+            return begun[-1], True
+    elif resume:
+        _check_resumed(resume, folder)
+        return Path(resume), True
+    elif folder and (Path(folder) / LAST).exists():
+        raise ValueError(
+            f"folder={folder} holds a run already: say resume=auto to go on with it, or name another folder"
+        )
+    return Path(folder or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"), False
 
 
 @contextmanager
@@ -146,7 +194,7 @@ def _processor() -> str:
 
 
 def _choose_device(device: str) -> torch.device:
-    if device not in ("auto", "cpu", "cuda"):
+    if device not in DEVICES:
         raise ValueError(f"device={device!r}: expected auto, cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device=cuda, but this machine has no GPU that torch can use: say device=cpu or device=auto")
@@ -157,17 +205,20 @@ def _choose_device(device: str) -> torch.device:
     return torch.device("cuda", index)
 
 
-def _check_folder(folder: str | None, resume: str | None) -> None:
-    if resume and not (Path(resume) / LAST).is_file():
+def _check_resumed(resume: str, folder: str | None) -> None:
+    if not (Path(resume) / LAST).is_file():
         raise ValueError(f"resume={resume}: there is no {LAST} in this folder; expected one that a run wrote to")
-    if resume and folder and Path(resume).resolve() != Path(folder).resolve():
+    if folder and Path(resume).resolve() != Path(folder).resolve():
         raise ValueError(
             f"resume={resume} and folder={folder} differ: a run goes on in its own folder, leave folder out"
         )
-    if folder and not resume and (Path(folder) / LAST).exists():
-        raise ValueError(
-            f"folder={folder} holds a run already: say resume={folder} to go on with it, or name another folder"
-        )
+
+
+def _temporary_folder(stack: ExitStack) -> str | None:
+    """A folder that is gone when the stack is closed, made on rank 0."""
+    if not distributed.is_main():
+        return None
+    return stack.enter_context(TemporaryDirectory(prefix="detzoo-", ignore_cleanup_errors=True))
 
 
 def _seed(seed: int) -> None:
@@ -176,12 +227,21 @@ def _seed(seed: int) -> None:
     torch.manual_seed(seed)  # the same on every rank: DDP starts from rank 0's weights, loaders have seeds of their own
 
 
-def _agree_on_folder(name: str, folder: str | None) -> Path:
-    """Rank 0 chooses; a clock read on each rank would give each its own folder."""
-    wanted = Path(folder) if folder else Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    return Path(
-        distributed.gather(str(wanted))[0]
-    )  # made when the first file is written: a refused start leaves nothing
+def _agree_on_folder(name: str, folder: str | None, resume: str | None) -> tuple[Path, bool]:
+    """What rank 0 finds, on every rank: a clock read on each would give each a folder of its own, and one that looks
+    later might see what another has written. The folder is made when the first file is written: a refused start leaves
+    nothing.
+    """
+    found: tuple[Path, bool] | ValueError | None = None
+    if distributed.is_main():
+        try:
+            found = find_folder(name, folder, resume)
+        except ValueError as error:
+            found = error
+    found = distributed.from_main(found)
+    if isinstance(found, ValueError):
+        raise found
+    return found
 
 
 def _keep_freed_memory() -> None:

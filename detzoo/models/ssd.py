@@ -78,27 +78,46 @@ class SSD(nn.Module):
     def losses(self, images: Images, targets: Sequence[Target] | PaddedTargets) -> dict[str, Tensor]:
         """Named scalars to sum and minimise.
 
-        Padded targets, as the loader makes them, go with a batch at the network's size and were checked by the reader.
+        Padded targets, as the loader makes them, are in pixels of a batch whose size it chose, and were checked by the
+        reader.
 
         Raises:
             ValueError: naming image and box, for a box without area or a label out of range.
         """
-        if not isinstance(targets, PaddedTargets):
-            check_targets(targets, images, self.head.num_classes)
-        batch = self.preprocess(images)
-        targets = self.preprocess.fit_targets(targets, images)
-        logits, deltas, default_boxes = self.predict(batch)
-        labels, target_deltas = assign_targets(targets, default_boxes, self.matcher, self.coder)
-        return self.loss(logits, deltas, labels, target_deltas, default_boxes)
+        batch, targets = self._prepare(images, targets)
+        return self._losses(self.predict(batch), targets)
 
     @torch.no_grad()
     def detect(self, images: Images) -> list[Detection]:
         """What is in each image, best first; boxes in pixels of that image."""
         batch = self.preprocess(images)
-        logits, deltas, default_boxes = self.predict(batch)
+        return self._detections(self.predict(batch), batch, images)
+
+    @torch.no_grad()
+    def evaluate(self, images: Images, targets: Sequence[Target]) -> tuple[dict[str, Tensor], list[Detection]]:
+        """`losses` and `detect` from one pass through the network, such as for a validation loss beside a metric."""
+        batch, padded = self._prepare(images, targets)
+        predictions = self.predict(batch)
+        return self._losses(predictions, padded), self._detections(predictions, batch, images)
+
+    def _prepare(self, images: Images, targets: Sequence[Target] | PaddedTargets) -> tuple[Tensor, PaddedTargets]:
+        """The network's input, and what is to be found in its pixels."""
+        if isinstance(targets, PaddedTargets):
+            batch = self.preprocess.normalise(images)
+        else:
+            check_targets(targets, images, self.head.num_classes)
+            batch = self.preprocess(images)
+        return batch, self.preprocess.fit_targets(targets, images)
+
+    def _losses(self, predictions: Predictions, targets: PaddedTargets) -> dict[str, Tensor]:
+        logits, deltas, default_boxes = predictions
+        labels, target_deltas = assign_targets(targets, default_boxes, self.matcher, self.coder)
+        return self.loss(logits, deltas, labels, target_deltas, default_boxes)
+
+    def _detections(self, predictions: Predictions, batch: Tensor, images: Images) -> list[Detection]:
+        logits, deltas, default_boxes = predictions
         boxes = self.coder.decode(deltas, default_boxes)
-        detections = self.postprocess(logits, boxes, tuple(batch.shape[-2:]))
-        return self.preprocess.undo(detections, images)
+        return self.preprocess.undo(self.postprocess(logits, boxes, tuple(batch.shape[-2:])), images)
 
     def predict(self, batch: Tensor) -> Predictions:
         """Tensors to tensors, the part one exports: [B, 3, S, S], normalised, to logits, deltas and default boxes."""

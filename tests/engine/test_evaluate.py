@@ -1,5 +1,6 @@
 """Evaluation: labels matched by name, the model's mode kept, both metrics."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -24,6 +25,12 @@ class Oracle(nn.Module):
     def detect(self, images):
         assert not self.training
         return [self._found() for _ in images]
+
+    def evaluate(self, images, targets):
+        assert [len(target["labels"]) for target in targets] == np.diff(self.dataset.annotations.offsets)[
+            self.seen : self.seen + len(images)
+        ].tolist()
+        return {"box": torch.tensor(float(self.seen)), "class": torch.tensor(1.0)}, self.detect(images)
 
     def _found(self):
         rows = self.dataset.annotations.rows(self.seen)
@@ -53,6 +60,15 @@ def test_detections_are_matched_by_name(shapes, names, metric, training):
     assert numbers[measure.primary] == pytest.approx(1)
     assert len(measure.results) == 6
     assert model.training is training
+    assert ("val_loss" in numbers) is (names == DATA), "labels mean the same, or a loss would mean nothing"
+
+
+def test_validation_loss_is_a_mean_over_images(shapes):
+    """Batches of four images and of two, whose box losses are 0 and 4."""
+    model = Oracle(shapes, Categories(DATA))
+    numbers = evaluate(model, evaluation_loader(shapes, batch_size=4), METRICS["coco"](shapes.annotations))
+    assert numbers["val_box"] == pytest.approx(2 / 6 * 4) and numbers["val_class"] == 1
+    assert numbers["val_loss"] == pytest.approx(numbers["val_box"] + 1)
 
 
 def test_classes_that_the_data_lack_do_no_harm(shapes):

@@ -21,10 +21,25 @@ def read(folder):
         return list(csv.DictReader(file))
 
 
+def fill(log):
+    for row in ROWS:
+        log.rows.append(row)
+        log.record_epoch()
+    log.close()
+
+
+def scalars(folder):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    return {name: [(e.step, e.value) for e in events.Scalars(name)] for name in events.Tags()["scalars"]}
+
+
 def test_csv(tmp_path):
-    log = RunLog(tmp_path)
+    log = RunLog(tmp_path, [])
     for count, row in enumerate(ROWS, start=1):
-        log.record(row)
+        log.rows.append(row)
+        log.record_epoch()
         assert [line["epoch"] for line in read(tmp_path)] == ["1", "2", "3"][:count], "it can be read at any time"
     log.close()
     first, second, third = read(tmp_path)
@@ -33,32 +48,39 @@ def test_csv(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"log.csv", "tensorboard"}
 
 
-def test_earlier_rows_stay(tmp_path):
-    log = RunLog(tmp_path)
-    log.restore(ROWS[:2])
-    log.record(ROWS[2])
-    log.close()
-    assert [line["epoch"] for line in read(tmp_path)] == ["1", "2", "3"]
+def test_rows_of_an_earlier_session_are_written_at_once(tmp_path):
+    """It may have been killed after the checkpoint was written and before the log was."""
+    RunLog(tmp_path, ROWS[:2]).close()
+    assert [line["epoch"] for line in read(tmp_path)] == ["1", "2"]
 
 
 def test_tensorboard_has_the_numbers(tmp_path):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    log = RunLog(tmp_path, [])
+    log.record_step(20, {"loss": 0.5, "data_seconds": 0.25})
+    fill(log)
+    found = scalars(tmp_path)
+    assert set(found) == {"loss", "seconds", "AP", "step/loss", "step/data_seconds"}
+    assert found["seconds"] == [(1, 2.0), (2, 2.5), (3, 2.5)] and found["step/loss"] == [(20, 0.5)]
 
-    log = RunLog(tmp_path)
-    for row in ROWS:
-        log.record(row)
+
+def test_steps_after_the_checkpoint_are_taken_back(tmp_path):
+    log = RunLog(tmp_path, [])
+    for step in (10, 20, 30):
+        log.record_step(step, {"loss": 0.5})
     log.close()
-    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    assert set(events.Tags()["scalars"]) == {"loss", "seconds", "AP"}
-    assert [(event.step, event.value) for event in events.Scalars("seconds")] == [(1, 2.0), (2, 2.5), (3, 2.5)]
+    log = RunLog(tmp_path, [], first_step=16)
+    log.record_step(20, {"loss": 0.25})
+    log.close()
+    assert scalars(tmp_path)["step/loss"] == [(10, 0.5), (20, 0.25)]
 
 
 def test_other_ranks_write_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(distributed, "rank", lambda: 1)
-    log = RunLog(tmp_path)
-    log.record(ROWS[0])
+    log = RunLog(tmp_path, ROWS[:1])
+    log.record_step(1, {"loss": 1.0})
+    log.record_epoch()
     log.close()
-    assert list(tmp_path.iterdir()) == [] and log.rows == ROWS[:1]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("terminal", "rank", "shown"), [(True, 0, True), (False, 0, False), (True, 1, False)])

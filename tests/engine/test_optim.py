@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from detzoo.engine.optim import build_optimizer, build_schedule, constant, cosine, multistep
+from detzoo.engine.optim import ParameterRules, build_optimizer, build_schedule, constant, cosine, multistep
 from detzoo.lookup import ConfigError
 
 
@@ -90,3 +90,48 @@ def test_schedule_that_is_none(part, message):
 def test_a_negative_warmup_is_refused():
     with pytest.raises(ValueError, match="warmup_steps = -5"):
         cosine(total_steps=10, warmup_steps=-5)(0)
+
+
+NET = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1, bias=False))
+
+
+def treated(optimizer) -> dict[str, tuple[float, float]]:
+    """Learning rate and decay of each parameter of `NET` by name."""
+    names = {id(parameter): name for name, parameter in NET.named_parameters()}
+    return {
+        names[id(parameter)]: (group["lr"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+
+
+SGD = {"name": "sgd", "lr": 0.5, "weight_decay": 0.25}
+
+
+def test_all_parameters_alike_by_default():
+    optimizer = build_optimizer(NET, SGD)
+    assert len(optimizer.param_groups) == 1 and set(treated(optimizer).values()) == {(0.5, 0.25)}
+
+
+def test_biases_learn_faster_and_do_not_decay():
+    found = treated(build_optimizer(NET, SGD, ParameterRules(bias_lr_factor=2, bias_weight_decay=0)))
+    norm = {"1.weight": (0.5, 0.25), "1.bias": (0.5, 0.25)}
+    assert found == {"0.weight": (0.5, 0.25), "0.bias": (1.0, 0), "2.weight": (0.5, 0.25), **norm}
+
+
+def test_norms_decay_by_themselves():
+    found = treated(build_optimizer(NET, SGD, ParameterRules(norm_weight_decay=0.125), lr_factor=3))
+    norm = {"1.weight": (1.5, 0.125), "1.bias": (1.5, 0.125)}
+    assert found == {"0.weight": (1.5, 0.25), "0.bias": (1.5, 0.25), "2.weight": (1.5, 0.25), **norm}
+
+
+def test_the_schedule_keeps_the_factors_and_frozen_parameters_are_left_out():
+    model = nn.Linear(1, 1)
+    optimizer = build_optimizer(model, {"name": "adamw", "lr": 0.5}, ParameterRules(bias_lr_factor=4))
+    schedule = build_schedule(optimizer, "cosine", epochs=1, steps_per_epoch=4)
+    optimizer.step(), schedule.step()
+    rates = [group["lr"] for group in optimizer.param_groups]
+    assert rates[1] == pytest.approx(4 * rates[0]) and rates[0] < 0.5
+    model.weight.requires_grad_(False)
+    (group,) = build_optimizer(model, SGD, ParameterRules(bias_lr_factor=4)).param_groups
+    assert group["params"][0] is model.bias

@@ -47,6 +47,7 @@ def test_finish_measures_the_best_checkpoint(end, model, small_config, tmp_path)
     report = json.loads((tmp_path / "metrics.json").read_text())
     assert report["epoch"] == 7 and report["checkpoint"] == "best.pt" and report["images"] == 5
     assert report["metrics"] == {name: round(value, 6) for name, value in metric.compute().items()}
+    assert set(report["losses"]) == {"val_loss", "val_bbox_regression", "val_classification"}
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["000000.jpg", "000004.jpg"]
 
 
@@ -69,7 +70,8 @@ def test_a_number_that_is_none_is_null(shapes):
     metric = VocMetric(shapes.annotations)
     nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64), "scores": torch.zeros(0)}
     metric.update([1], [nothing])
-    report = metric_report(metric, {"source": "x"})
+    report = metric_report(metric, {**metric.compute(), "val_loss": float("inf")}, {"source": "x"})
+    assert report["losses"] == {"val_loss": None}
     assert None in report["per_class"].values() and report["source"] == "x"
     json.dumps(report, allow_nan=False)
 

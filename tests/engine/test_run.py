@@ -49,7 +49,9 @@ def test_device_that_is_not_there(no_gpu, tmp_path):
     folder = tmp_path / "run"
     assert "no GPU that torch can use: say device=cpu" in refusal(device="cuda", folder=str(folder))
     assert "device='gpu': expected auto, cpu or cuda" in refusal(device="gpu", folder=str(folder))
-    assert "precision='half': expected one of float32, bfloat16" in refusal(precision="half", folder=str(folder))
+    assert "precision='half': expected one of auto, float32, bfloat16, float16" in refusal(
+        precision="half", folder=str(folder)
+    )
     assert not folder.exists()
 
 
@@ -69,7 +71,7 @@ def test_folder_by_default(tmp_path, monkeypatch):
 
 def test_folder_that_holds_a_run(tmp_path):
     (tmp_path / "last.pt").touch()
-    assert f"holds a run already: say resume={tmp_path}" in refusal(folder=str(tmp_path))
+    assert "holds a run already: say resume=auto to go on with it" in refusal(folder=str(tmp_path))
     with start(resume=str(tmp_path)) as run:
         assert run.folder == tmp_path
     with start(resume=str(tmp_path), folder=f"{tmp_path}/."):  # said twice, meant once
@@ -83,6 +85,30 @@ def test_nothing_to_resume(tmp_path):
     assert "differ: a run goes on in its own folder" in refusal(resume=str(tmp_path), folder=str(tmp_path / "other"))
 
 
+def test_auto_goes_on_with_what_is_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with start(resume="auto") as run:
+        assert not run.goes_on and run.folder.name.startswith("test-")
+    times = ("20260101-100000", "20260102-100000", "20260103-100000")
+    for time in times:
+        (tmp_path / "runs" / f"test-{time}").mkdir(parents=True)
+    (tmp_path / "runs" / "test-more-20270101-100000").mkdir()  # a run of another name
+    for path in (f"test-{times[0]}", f"test-{times[1]}", "test-more-20270101-100000"):
+        (tmp_path / "runs" / path / "last.pt").touch()
+    with start(resume="auto") as run:  # the last one was killed before its first checkpoint
+        assert run.goes_on and run.folder.name == f"test-{times[1]}"
+    for folder, goes_on in ((tmp_path / "runs" / f"test-{times[0]}", True), (tmp_path / "new", False)):
+        with start(resume="auto", folder=str(folder)) as run:
+            assert run.goes_on is goes_on and run.folder == folder
+
+
+def test_a_folder_to_throw_away_is_gone(tmp_path):
+    with start(throw_away=True) as run:
+        assert run.temporary and not run.goes_on and run.folder.is_dir()
+        (run.folder / "last.pt").touch()
+    assert not run.folder.exists()
+
+
 def test_seed_fixes_all_generators(tmp_path):
     def draw(seed):
         with start(seed=seed, folder=str(tmp_path)):
@@ -92,7 +118,10 @@ def test_seed_fixes_all_generators(tmp_path):
     assert all(one != other for one, other in zip(draw(1), draw(2)))
 
 
-@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [("float32", torch.float32), ("bfloat16", torch.bfloat16), ("float16", torch.float16)],
+)
 def test_precision(tmp_path, precision, dtype):
     with start(folder=str(tmp_path), precision=precision) as run, run.autocast():
         assert torch.nn.functional.linear(torch.ones(1, 2), torch.ones(3, 2)).dtype == dtype
@@ -108,7 +137,7 @@ def test_log_goes_to_standard_error(tmp_path, capfd):
     with start(folder=str(tmp_path)), start(folder=str(tmp_path)):
         logging.getLogger("detzoo").info("a line")
     captured = capfd.readouterr()
-    assert captured.err == "a line\n" and captured.out == ""
+    assert captured.err == "cpu, float32\n" * 2 + "a line\n" and captured.out == ""
 
 
 def test_machine_is_plain_data():

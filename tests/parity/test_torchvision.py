@@ -106,21 +106,37 @@ def test_losses_with_an_image_without_objects(pair):
 
 
 @torch.no_grad()
+def test_detections(pair):
+    """Of images at the network's size, so that nothing is resized."""
+    reference, model = pair
+    images = pictures(model.preprocess.size, model.preprocess.size, seed=3)
+    assert_same_detections(model.detect(images), reference(images), tolerance=1e-5)
+
+
+@torch.no_grad()
 def test_detections_of_images_of_different_sizes(pair):
+    """Resizing and normalising come in another order here, and these networks turn its rounding into up to 2e-4 of a
+    score, depending on the number of threads.
+    """
     reference, model = pair
     images = pictures((240, 320), (375, 500), (400, 260), (32, 32))
-    for found, expected in zip(model.detect(images), reference(images), strict=True):
-        assert len(expected["scores"]) > 50
-        assert len(found["scores"]) == len(expected["scores"])
-        torch.testing.assert_close(found["scores"], expected["scores"], rtol=0, atol=1e-4)
-        assert_same_boxes(found, expected)
+    assert_same_detections(model.detect(images), reference(images), tolerance=3e-4)
 
 
-def assert_same_boxes(found: dict, expected: dict) -> None:
-    """As sets: every expected box has a partner of the same class and score within a twentieth of a pixel."""
+def assert_same_detections(found: list[dict], expected: list[dict], *, tolerance: float) -> None:
+    """As many, with the same scores, and the same boxes as sets."""
+    for ours, other in zip(found, expected, strict=True):
+        assert len(other["scores"]) > 50
+        assert len(ours["scores"]) == len(other["scores"])
+        torch.testing.assert_close(ours["scores"], other["scores"], rtol=0, atol=tolerance)
+        assert_same_boxes(ours, other, tolerance)
+
+
+def assert_same_boxes(found: dict, expected: dict, tolerance: float) -> None:
+    """Every expected box has a partner of the same class and score within a twentieth of a pixel."""
     distance = (found["boxes"][:, None] - expected["boxes"][None]).abs().amax(dim=-1)
     distance += 1e3 * (found["labels"][:, None] != expected["labels"][None])
-    distance += 1e3 * ((found["scores"][:, None] - expected["scores"][None]).abs() > 1e-4)
+    distance += 1e3 * ((found["scores"][:, None] - expected["scores"][None]).abs() > tolerance)
     partner = distance.argmin(dim=0)
     assert distance.amin(dim=0).max() < 0.05
     assert len(partner.unique()) == len(partner)

@@ -1,0 +1,68 @@
+"""One step of two processes is one step of one process with the same batch: losses, gradients, batch statistics."""
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from detzoo import distributed
+from detzoo.data import SyntheticDataset, training_loader
+from detzoo.data.transforms import Augmentation
+from detzoo.engine.sync_norm import GatheredBatchNorm2d, synchronise_batch_norm
+from detzoo.models import SSDConfig, build_ssd
+
+pytestmark = pytest.mark.slow
+
+CPU = torch.device("cpu")
+STEPS = 6
+
+
+def learn(config: SSDConfig) -> dict[str, torch.Tensor]:
+    """Losses and gradients of a few steps of gradient descent, and the model in the end."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    shapes = SyntheticDataset(8, size=(96, 96))
+    model = synchronise_batch_norm(build_ssd(config, categories=shapes.categories), CPU).double().train()
+    trainee = DistributedDataParallel(model) if distributed.is_distributed() else model
+    loader, seen = training_loader(shapes, (96, 96), Augmentation(iou_crop=True), batch_size=4), {}
+    for number in range(STEPS):
+        loader.begin(number)
+        batch = next(iter(loader))
+        model.zero_grad()
+        losses = trainee(batch.images, batch.targets)
+        sum(losses.values()).backward()
+        seen |= {f"{name} {number}": distributed.mean_tensor(loss.detach()) for name, loss in losses.items()}
+        seen |= {f"{name} {number}": p.grad.clone() for name, p in model.named_parameters()}
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter -= 0.01 * parameter.grad
+    return seen | model.state_dict()
+
+
+def work(rank: int, config: SSDConfig, folder: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    torch.save(learn(config), f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("loss", [{}, {"minimum_negatives": 40}], ids=["plain", "more negatives"])
+def test_two_processes_are_one(small_config, tmp_path, one_thread, loss):
+    config = SSDConfig(**{**small_config.as_dict(), "loss": {"name": "multibox", **loss}})
+    expected = learn(config)
+    torch.multiprocessing.spawn(work, (config, str(tmp_path)), nprocs=2)
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert found.keys() == expected.keys()
+        for name, tensor in expected.items():
+            torch.testing.assert_close(found[name], tensor, rtol=1e-6, atol=1e-7, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_alone_it_is_batch_norm(one_thread):
+    torch.manual_seed(0)
+    plain = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4, momentum=0.3))
+    expected = plain[1]
+    gathered = synchronise_batch_norm(plain, CPU)[1]
+    assert isinstance(gathered, GatheredBatchNorm2d) and gathered.momentum == 0.3
+    assert gathered.weight is expected.weight and gathered.running_mean is expected.running_mean
+    x = torch.rand(2, 4, 3, 3)
+    assert torch.equal(gathered(x), torch.nn.functional.batch_norm(x, None, None, training=True))
