@@ -83,10 +83,17 @@ def command(configs, tmp_path, monkeypatch):
     return command
 
 
-def run(command: list[str], status: int | None = 0) -> subprocess.CompletedProcess:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
-    assert status is None or done.returncode == status, done.stderr
-    return done
+def run(command: list[str], status: int | None = 0, timeout: float = 180) -> subprocess.CompletedProcess:
+    """Run to the end; a run that hangs is killed with all its processes."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
+        try:
+            output, errors = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    assert status is None or process.returncode == status, errors
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
 def state_of(folder) -> dict:
@@ -161,7 +168,10 @@ def test_torchrun_restarts_a_run_that_lost_a_process(command, tmp_path):
     """Elastic: one of two processes is killed, both are started again and go on from the last checkpoint."""
     folder, torchrun = tmp_path / "run", ("--nproc-per-node=2", "--max-restarts=1")
     options = ["checkpoint_every=2", "resume=auto", "+model.loss=mortal.Mortal"]
-    done = run(command(*options, f"folder={folder}", torchrun=torchrun))
+    try:
+        done = run(command(*options, f"folder={folder}", torchrun=torchrun), timeout=90)
+    except subprocess.TimeoutExpired:  # seen once: the processes that were started again never found each other (gloo)
+        done = run(command(*options, f"folder={folder}", torchrun=torchrun))
     assert (tmp_path / "mark").exists() and "going on in" in done.stderr
     run(command(*options, f"folder={tmp_path / 'whole'}", torchrun=torchrun))
     assert_same_run(folder, tmp_path / "whole")

@@ -74,7 +74,7 @@ class Preprocess(nn.Module):
             batch = self._fit(images)
         else:
             batch = torch.cat([self._fit(image[None]) for image in images])
-        return (batch - self.mean) / self.std
+        return self._normalised(batch)
 
     def normalise(self, batch: Tensor) -> Tensor:
         """A batch [B, 3, H, W] of the loader, which chose its size, to the network's input [B, 3, H, W].
@@ -85,7 +85,7 @@ class Preprocess(nn.Module):
         if not isinstance(batch, Tensor):
             raise ValueError("padded targets go with one batch [B, 3, H, W] in whose pixels they are, got a list")
         check_images(batch)
-        return (self._floats(batch) - self.mean) / self.std
+        return self._normalised(self._floats(batch))
 
     def fit_targets(self, targets: Sequence[Target] | PaddedTargets, images: Images) -> PaddedTargets:
         """Ground truth in pixels of `images` to padded ground truth in pixels of the network's input.
@@ -112,6 +112,9 @@ class Preprocess(nn.Module):
         """[B, 3, H, W] of bytes or floats to floats in [0, 1] at the network's size."""
         batch = self._floats(batch)
         return batch if batch.shape[-2:] == self.size else RESIZES[self.resize](batch, self.size)
+
+    def _normalised(self, batch: Tensor) -> Tensor:
+        return (batch - self.mean).div_(self.std)
 
     def _floats(self, batch: Tensor) -> Tensor:
         """Bytes or floats to floats in [0, 1], of the model's precision and on its device."""

@@ -268,6 +268,8 @@ def _option_problems(config: TrainConfig) -> list[str]:
         problems.append("weights and weights_backbone exclude each other: the former contain a trunk")
     if config.test_only and not config.weights:
         problems.append("test_only evaluates weights: say which, weights=PATH")
+    if config.test_only and config.resume:
+        problems.append("test_only and resume exclude each other: say weights=FOLDER/best.pt, in a folder of its own")
     if config.fast_dev_run and (config.resume or config.folder):
         problems.append("fast_dev_run leaves no folder behind: leave folder and resume out")
     return problems

@@ -1,6 +1,7 @@
 """A run: its processes, device, seed and folder."""
 
 import ctypes
+import itertools
 import logging
 import os
 import platform
@@ -23,7 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from .. import distributed
 from ..hub import DownloadError
 from ..models.checkpoint import LAST
-from .precision import PRECISIONS, choose_precision, keep_depthwise_in_float32
+from .precision import PRECISIONS, choose_precision, tune_for_cpu
 
 logger = logging.getLogger("detzoo")
 
@@ -53,8 +54,8 @@ class Run:
         """The module to call in training: the model itself, or its distributed wrapper where there are several
         processes.
         """
-        if self.device.type == "cpu" and self.precision != "float32":
-            keep_depthwise_in_float32(model)
+        if self.device.type == "cpu":
+            tune_for_cpu(model, self.precision)
         if not distributed.is_distributed():
             return model
         ids = [self.device] if self.device.type == "cuda" else None
@@ -121,7 +122,7 @@ def find_folder(name: str, folder: str | None, resume: str | None) -> tuple[Path
         ValueError: if `resume` is no folder of a run, or `folder` holds one and `resume` does not say so.
     """
     if resume == AUTO:
-        earlier = [Path(folder)] if folder else sorted(Path("runs").glob(f"{name}-{'[0-9]' * 8}-{'[0-9]' * 6}"))
+        earlier = [Path(folder)] if folder else sorted(Path("runs").glob(f"{name}-{'[0-9]' * 8}-{'[0-9]' * 6}*"))
         begun = [path for path in earlier if (path / LAST).is_file()]
         if begun:
             return begun[-1], True
@@ -132,7 +133,13 @@ def find_folder(name: str, folder: str | None, resume: str | None) -> tuple[Path
         raise ValueError(
             f"folder={folder} holds a run already: say resume=auto to go on with it, or name another folder"
         )
-    return Path(folder or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"), False
+    return Path(folder) if folder else _free_folder(Path(f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}")), False
+
+
+def _free_folder(wanted: Path) -> Path:
+    """The folder, or with a number behind its name: runs of a sweep may start within a second."""
+    names = itertools.chain([wanted], (wanted.with_name(f"{wanted.name}-{number}") for number in itertools.count(2)))
+    return next(path for path in names if not path.exists())
 
 
 @contextmanager

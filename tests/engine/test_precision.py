@@ -5,8 +5,14 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torchvision.ops import SqueezeExcitation
 
-from detzoo.engine.precision import choose_precision, keep_depthwise_in_float32
+from detzoo.engine.precision import (
+    GlobalAveragePool,
+    choose_precision,
+    keep_depthwise_in_float32,
+    tune_for_cpu,
+)
 
 CPU = torch.device("cpu")
 
@@ -53,3 +59,25 @@ def test_depthwise_convolutions_stay_in_float32(one_thread):
     with torch.no_grad():
         copied[0].weight.zero_(), copied[0].bias.zero_()
     assert not copied[0](x).any() and layers[0](x).any(), "a copy computes with its own weights"
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=["NHWC", "NCHW"])
+def test_pooling_on_a_cpu_is_the_same_but_for_the_layout_of_its_gradient(layout):
+    torch.manual_seed(0)
+    plain, tuned = SqueezeExcitation(8, 2), SqueezeExcitation(8, 2)
+    tuned.load_state_dict(plain.state_dict())
+    tune_for_cpu(tuned, "float32")
+    assert isinstance(tuned.avgpool, GlobalAveragePool) and tuned.state_dict().keys() == plain.state_dict().keys()
+    x = torch.rand(2, 8, 5, 7).contiguous(memory_format=layout)
+    given = [x.clone().requires_grad_(), x.clone().requires_grad_()]
+    weights = torch.rand_like(x)
+    outputs = [layer(each) for layer, each in zip((plain, tuned), given)]
+    for out in outputs:
+        (out * weights).sum().backward()
+    assert torch.equal(*outputs)
+    torch.testing.assert_close(given[0].grad, given[1].grad)
+    one, other = given[0].detach().requires_grad_(), given[1].detach().requires_grad_()
+    GlobalAveragePool()(other).sum().backward()
+    assert other.grad.is_contiguous(memory_format=layout)
+    plain.avgpool(one).sum().backward()
+    torch.testing.assert_close(one.grad, other.grad)
