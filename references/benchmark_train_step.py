@@ -13,20 +13,19 @@ from pathlib import Path
 
 import torch
 import torchvision.models.detection as theirs
-from torch import nn
 
 from detzoo.data import Batch
-from detzoo.engine.optim import build_optimizer, build_schedule
+from detzoo.engine.config import TrainConfig
+from detzoo.engine.model import build_progress, build_updater
 from detzoo.engine.precision import choose_precision
 from detzoo.engine.run import DEVICES, Run, machine, start_processes
-from detzoo.engine.train import Updater
 from detzoo.models import MODELS, get_model
 from detzoo.structures import pad_targets
 
 MODELS_OF_BOTH = {name: getattr(theirs, name) for name in MODELS if hasattr(theirs, name)}
 PHOTOGRAPH = (480, 640)  # height, width
 CLASSES, OBJECTS = 91, 7  # of COCO, and in one of its images
-SGD = {"lr": 1e-3, "momentum": 0.9, "weight_decay": 5e-4}
+SGD = {"lr": 1e-6, "momentum": 0.9, "weight_decay": 5e-4}
 
 Step = Callable[[], object]
 
@@ -51,7 +50,7 @@ def measure(options: argparse.Namespace) -> None:
             step = our_step(options, Run(device, Path(), precision))
             forms[f"detzoo, {precision}{', compiled' * options.compile}"] = step
         seconds = time_in_turn(forms, options, device)
-    facts = ", ".join(f"{name} {value}" for name, value in machine().items())
+    facts = ", ".join(f"{name} {value}" for name, value in machine(device).items())
     print(f"{options.model}, {options.batch} images a step, {CLASSES} classes\n{facts}")
     print(table(seconds))
 
@@ -88,14 +87,10 @@ def torchvision_step(options: argparse.Namespace, device: torch.device) -> Step:
 
 
 def our_step(options: argparse.Namespace, run: Run) -> Step:
-    model: nn.Module = get_model(options.model, num_classes=CLASSES)
-    model = model.to(run.device, memory_format=torch.channels_last).train()
-    if options.compile:
-        model.predict = torch.compile(model.predict)
-    optimizer = build_optimizer(model, {"name": "sgd", **SGD})
-    schedule = build_schedule(optimizer, "constant", epochs=1, steps_per_epoch=1)
-    scaler = torch.amp.GradScaler(run.device.type, enabled=run.precision == "float16")
-    updater = Updater(run.distribute(model), optimizer, schedule, run, scaler)
+    config = TrainConfig(optimizer={"name": "sgd", **SGD}, schedule="constant", compile=options.compile)
+    model = get_model(options.model, num_classes=CLASSES).to(run.device, memory_format=torch.channels_last).train()
+    progress = build_progress(config, model, run, steps_per_epoch=1, score="AP", data="")
+    updater = build_updater(config, progress, run)
     size = model.preprocess.size
     images = torch.randint(0, 256, (options.batch, *size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     batch = Batch(images, pad_targets(targets_of(options.batch, size)), torch.arange(options.batch))

@@ -46,7 +46,7 @@ def measure(config: EvaluateConfig, device: torch.device) -> None:
     model = detzoo.load(config.source, trust_parts=config.trust_parts).to(device)
     numbers = evaluate(model, loader, metric)
     if distributed.is_main():
-        report = metric_report(metric, numbers, {"source": config.source, "data": data})
+        report = metric_report(metric, numbers, {"source": config.source, "data": data}, device)
         print(json.dumps(report, indent=2))
         if config.output:
             write_json(Path(config.output), report)

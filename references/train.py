@@ -9,11 +9,12 @@ Every option is in configs/train.yaml and detzoo/engine/config.py; `--cfg job` p
 import hydra
 from omegaconf import DictConfig
 
+from detzoo.engine.checkpoint import fingerprint
 from detzoo.engine.config import TrainConfig, check_run, fast_dev_form, register_configs, typed
 from detzoo.engine.data import build_datasets, build_evaluation_loader, build_training_loader
 from detzoo.engine.evaluate import evaluate
 from detzoo.engine.log import RunLog
-from detzoo.engine.model import build_model, build_progress, build_updater, check_sizes
+from detzoo.engine.model import build_model, build_progress, build_updater, check_sizes, load_weights_alone
 from detzoo.engine.report import finish, keep_config, report
 from detzoo.engine.run import Run, plain_errors, start_run
 from detzoo.engine.train import Meter, train_one_epoch
@@ -37,6 +38,7 @@ def main(cfg: DictConfig) -> None:
             device=config.device,
             seed=config.seed,
             precision=config.precision,
+            epochs=config.epochs,
             throw_away=bool(config.fast_dev_run),
         ) as run:
             train(config, run, cfg)
@@ -45,19 +47,20 @@ def main(cfg: DictConfig) -> None:
 def train(config: TrainConfig, run: Run, written: DictConfig) -> None:
     """From the first image to the last picture; `written` is the config as composed, for the run folder."""
     train_set, val_set = build_datasets(config)
-    model = build_model(config, train_set.categories, run.device)
     val_loader = build_evaluation_loader(config, run, val_set)
     metric = build_part(METRICS, config.metric, "metric", annotations=val_set.annotations)
     drawn = {"pictures": config.pictures, "score_threshold": config.picture_threshold}
-    keep_config(run, written)
     if config.test_only:
+        model = load_weights_alone(config, run.device)
         report(run, model, metric, val_loader, {"weights": config.weights}, **drawn)
         return
 
+    model = build_model(config, train_set.categories, run)
     train_loader = build_training_loader(config, run, train_set, model.preprocess.size)
     check_sizes(model, train_loader.batch_sampler.sizes)
-    steps = len(train_loader)
-    progress = build_progress(config, model, run, steps_per_epoch=steps, score=metric.primary)
+    keep_config(run, written)
+    steps, data = len(train_loader), fingerprint(train_set)
+    progress = build_progress(config, model, run, steps_per_epoch=steps, score=metric.primary, data=data)
     updater = build_updater(config, progress, run)
     log = RunLog(run.folder, progress.rows, first_step=progress.steps_done(steps) + 1)
 
@@ -80,7 +83,7 @@ def train(config: TrainConfig, run: Run, written: DictConfig) -> None:
         progress.end_epoch(run.folder, row)
         log.record_epoch()
     log.close()
-    finish(run, metric, val_loader, **drawn)
+    finish(run, progress, metric, val_loader, **drawn)
 
 
 if __name__ == "__main__":

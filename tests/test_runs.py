@@ -1,9 +1,11 @@
 """Runs that are killed, restarted, tried out: what becomes of them is what would have become of one run."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -75,10 +77,10 @@ def command(configs, tmp_path, monkeypatch):
     monkeypatch.setenv("MARK", str(tmp_path / "mark"))
     monkeypatch.chdir(tmp_path)
 
-    def command(*overrides, torchrun: tuple[str, ...] = ()) -> list[str]:
+    def command(*overrides, torchrun: tuple[str, ...] = (), flags: tuple[str, ...] = ()) -> list[str]:
         launcher = ["-m", "torch.distributed.run", "--standalone", *torchrun] if torchrun else []
         script = str(ROOT / "references" / "train.py")
-        return [sys.executable, *launcher, script, f"--config-dir={configs}", "experiment=small", *overrides]
+        return [sys.executable, *launcher, script, f"--config-dir={configs}", *flags, "experiment=small", *overrides]
 
     return command
 
@@ -135,14 +137,17 @@ def test_killed_at_any_moment_and_started_again(command, tmp_path):
 
 def kill_after_progress(command: list[str], folder: Path, delay: float) -> tuple[int, int]:
     """Start the run, wait for a new checkpoint (or the end), then `delay` seconds, then kill it; where it stood."""
-    before = written(folder)
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    while written(folder) == before and process.poll() is None:
-        time.sleep(0.005)
-    time.sleep(delay)
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    before, deadline = written(folder), time.monotonic() + 120
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
+        while written(folder) == before and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(delay)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        said.seek(0)
+        assert written(folder) != before or process.returncode == 0, f"no checkpoint: {said.read()}"
     record = state_of(folder)
     return record["epoch"], (record["meter"] or {"done": 0})["done"]
 
@@ -210,6 +215,10 @@ def test_test_only_measures_the_weights(command, tmp_path):
     assert report["weights"] == str(best) and report["metrics"]["AP"] == pytest.approx(trained["AP"], abs=1e-6)
     assert report["losses"]["val_loss"] == pytest.approx(trained["val_loss"], abs=1e-5)
     assert not (tmp_path / "test" / "last.pt").exists()
+    no_images = "dataset.train.num_images=0"  # an error where it is built, but val is all it takes
+    run(command("test_only=true", f"weights={best}", f"folder={tmp_path / 'again'}", no_images))
+    again = yaml.safe_load((tmp_path / "again" / "metrics.json").read_text())
+    assert again["metrics"] == report["metrics"]
     assert "test_only evaluates weights: say which" in run(command("test_only=true"), status=2).stderr
 
 
@@ -220,3 +229,34 @@ def test_the_best_is_the_running_mean(command, tmp_path):
     for name, tensor in best.items():
         assert torch.equal(tensor, record["mean"][f"module.{name}"]), name
     assert any(not torch.equal(tensor, record["model"][name]) for name, tensor in best.items())
+
+
+def test_a_run_goes_on_with_the_data_it_began_with(command, tmp_path):
+    folder = tmp_path / "run"
+    run(command("epochs=2", "stop_after=1", f"folder={folder}"))
+    config = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(
+        config.replace("num_images: 26", "num_images: 27")
+    )  # as if files had come along
+    refused = run(command("epochs=2", f"resume={folder}", "dataset.train.num_images=27"), status=2)
+    assert "other images or boxes than the training set has now" in refused.stderr
+
+
+def test_one_job_of_a_sweep_may_fail(command, tmp_path):
+    """The learning rate in the middle diverges; the last one is trained all the same, each in a folder of its own."""
+    rates = "optimizer.lr=0.01,1e30,0.02"
+    done = run(command(rates, "schedule.warmup_steps=0", "epochs=1", "ema.decay=null", flags=("-m",)), status=None)
+    assert done.returncode != 0 and "not finite" in done.stderr
+    folders = sorted(path for path in (tmp_path / "runs").iterdir() if path.is_dir())
+    assert len(folders) == 3 and [path for path in folders if (path / "metrics.json").exists()] == folders[::2]
+    assert (tmp_path / "runs" / "multirun.yaml").exists()
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_compiled(command, tmp_path):
+    """To the rounding of float32 the same losses."""
+    options = ["epochs=1", "limit_batches=2", "limit_images=2", "optimizer.lr=0.01"]
+    for compiled in ("false", "true"):
+        run(command(*options, f"compile={compiled}", f"folder={tmp_path / compiled}"), timeout=300)
+    one, other = (state_of(tmp_path / compiled)["rows"][0] for compiled in ("false", "true"))
+    assert one["loss"] == pytest.approx(other["loss"], rel=1e-3)

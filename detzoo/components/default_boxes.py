@@ -12,6 +12,8 @@ from ..ops import cxcywh_to_xyxy
 Clip = Literal["none", "sizes", "centres_and_sizes"]
 Shape = tuple[float, float]
 
+KEPT = 32  # tilings; more sizes than anybody trains with
+
 
 class DefaultBoxGenerator(nn.Module):
     """Tile default boxes over the feature maps (SSD, arXiv:1512.02325, section 2.2).
@@ -51,6 +53,7 @@ class DefaultBoxGenerator(nn.Module):
         self.steps = None if steps is None else tuple(steps)
         self.clip = clip
         self.shapes = tuple(tuple((float(w), float(h)) for w, h in level_shapes) for level_shapes in shapes)
+        self._tiled: dict[tuple, Tensor] = {}  # by grids, image size and device: on a GPU, each tiling waits for it
 
     @classmethod
     def from_scales(
@@ -126,7 +129,7 @@ class DefaultBoxGenerator(nn.Module):
     def forward(
         self, grid_sizes: Sequence[tuple[int, int]], image_size: tuple[int, int], device: torch.device | str = "cpu"
     ) -> Tensor:
-        """All boxes of one image, [A, 4] xyxy pixels: level by level, row by row, cell by cell.
+        """All boxes of one image, [A, 4] xyxy pixels: level by level, row by row, cell by cell. Not to be written to.
 
         Args:
             grid_sizes: (rows, columns) of each feature map.
@@ -135,6 +138,18 @@ class DefaultBoxGenerator(nn.Module):
         """
         if len(grid_sizes) != self.num_levels:
             raise ValueError(f"got {len(grid_sizes)} feature maps for default boxes of {self.num_levels} levels")
+        if torch.compiler.is_compiling() or torch.is_inference_mode_enabled():  # such tensors cannot be kept
+            return self._tile(grid_sizes, image_size, device)
+        key = (*map(tuple, grid_sizes), tuple(image_size), str(device))
+        if key not in self._tiled:
+            if len(self._tiled) >= KEPT:
+                self._tiled.clear()
+            self._tiled[key] = self._tile(grid_sizes, image_size, device)
+        return self._tiled[key]
+
+    def _tile(
+        self, grid_sizes: Sequence[tuple[int, int]], image_size: tuple[int, int], device: torch.device | str
+    ) -> Tensor:
         levels = [self._level(k, tuple(grid), image_size, device) for k, grid in enumerate(grid_sizes)]
         boxes = torch.cat(levels)
         if self.clip == "centres_and_sizes":

@@ -55,7 +55,7 @@ class MultiBoxLoss(nn.Module):
         entropy = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="none").view_as(labels)
         found = self._of_the_batch(positive.sum())
         negative = hardest_negatives(entropy, positive, self._negatives_wanted(positive, found > 0))
-        matches = found.clamp(min=1 / distributed.world_size())  # one in the whole batch
+        matches = found.clamp(min=1 / distributed.world_size() if self.training else 1)  # one in the whole batch
         asked_for = self._of_the_batch(negative.sum()) / self.negatives_per_positive
         wanted_matches = torch.maximum(matches, asked_for)
 

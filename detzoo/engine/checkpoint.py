@@ -1,5 +1,6 @@
 """Where a run stands: all that it takes to go on."""
 
+import hashlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,7 +13,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from .. import distributed
-from ..models import SSD, SSDConfig
+from ..data import DetectionDataset
+from ..models import SSD, SSDConfig, build_ssd
 from ..models.checkpoint import BEST, LAST, model_record, read_checkpoint, save_checkpoint
 from ..models.weights import load_weights
 from .train import Meter
@@ -32,6 +34,7 @@ class Progress:
         optimizer: of the model's parameters.
         schedule: of the optimiser.
         score: name of the metric by which the best epoch is chosen; more is better.
+        data: fingerprint of the training set; a run goes on with the one it began with.
         scaler: of gradients, enabled for float16 only.
         mean: running mean of the weights.
         epoch: whole epochs done.
@@ -45,6 +48,7 @@ class Progress:
     optimizer: torch.optim.Optimizer
     schedule: LRScheduler
     score: str
+    data: str = ""
     scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler("cpu", enabled=False))
     mean: AveragedModel | None = None
     epoch: int = 0
@@ -67,7 +71,7 @@ class Progress:
         self.epoch = row["epoch"]
         self.rows.append(row)
         score = row.get(self.score, float("-inf"))
-        is_best = score > self.best
+        is_best = score > self.best or (self.score in row and self.best == float("-inf"))  # the first, though nan
         self.best = max(self.best, score)
         if is_best and distributed.is_main():
             record = model_record(self.measured, self.config)
@@ -95,24 +99,29 @@ class Progress:
             {
                 **model_record(self.model, self.config),
                 **{name: None if part is None else part.state_dict() for name, part in parts.items()},
-                **{name: getattr(self, name) for name in ("epoch", "meter", "best", "rows")},
+                **{name: getattr(self, name) for name in ("data", "epoch", "meter", "best", "rows")},
                 "generators": generators,
             },
         )
 
     def resume(self, folder: Path) -> None:
-        """Go on from `last.pt` of a run folder.
+        """Go on from `last.pt` of a run folder, which rank 0 reads for all.
 
         Raises:
             FileNotFoundError: if there is none.
-            ValueError: if it belongs to another model, or to other classes.
+            ValueError: if it belongs to another model, to other classes or to another training set.
         """
-        record = read_checkpoint(folder / LAST)
+        record = distributed.from_main(read_checkpoint(folder / LAST) if distributed.is_main() else None)
         known, wanted = record["categories"], model_record(self.model, self.config)["categories"]
         if known != wanted:
             raise ValueError(
                 f"{folder / LAST} was trained on other classes, {_names(known)}, than those of the data set, "
                 f"{_names(wanted)}: go on with the config that the run began with, or start a new one with weights="
+            )
+        if record["data"] != self.data:
+            raise ValueError(
+                f"{folder / LAST} was trained on other images or boxes than the training set has now: put the data "
+                "back as they were, or start a new run with weights="
             )
         load_weights(self.model, record["model"])
         self.optimizer.load_state_dict(record["optimizer"])
@@ -124,6 +133,28 @@ class Progress:
         self.rows[:] = record["rows"]
         if len(record["generators"]) == distributed.world_size():  # with other processes there is no same as before
             restore_generators(record["generators"][distributed.rank()])
+
+    def best_model(self, folder: Path) -> tuple[SSD, int] | None:
+        """The model of `best.pt`, on the CPU, in eval mode, and its epoch; None if no epoch was evaluated yet.
+
+        Built from the config of this run and not from the file's, so that no file decides what code is run; rank 0
+        reads it for all.
+        """
+        found = distributed.is_main() and (folder / BEST).is_file()
+        record = distributed.from_main(read_checkpoint(folder / BEST) if found else None)
+        if record is None:
+            return None
+        model = build_ssd(self.config, categories=self.model.categories)
+        load_weights(model, record["model"])
+        return model.eval(), record["epoch"]
+
+
+def fingerprint(dataset: DetectionDataset) -> str:
+    """A hash of what there is to learn from: sizes, boxes and labels of all images, in their order."""
+    digest, annotations = hashlib.sha256(), dataset.annotations
+    for column in (annotations.image_sizes, annotations.offsets, annotations.boxes, annotations.labels):
+        digest.update(np.ascontiguousarray(column).tobytes())
+    return digest.hexdigest()
 
 
 def generator_states() -> dict[str, Any]:

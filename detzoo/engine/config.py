@@ -7,10 +7,9 @@ from typing import Any, TypeVar, get_args
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from ..data import TRANSFORMS
+from ..data import TRANSFORMS, dataset_problems
 from ..data.base import InvalidBoxes
 from ..data.check import ImageCheck
-from ..data.union import dataset_problems
 from ..lookup import ConfigError, resolve_part, suggest
 from ..metrics import METRICS
 from ..models import MODELS, SSDConfig
@@ -43,7 +42,7 @@ class EmaConfig:
 
     Attributes:
         decay: share of the old mean that stays in a step, such as 0.9998; null for no mean.
-        warmup: let the decay rise from 0.1, as (1 + step) / (10 + step), so that a short run forgets its first weights.
+        warmup: let the decay rise, as (1 + n) / (10 + n) after n steps, so that a short run forgets its first weights.
     """
 
     decay: float | None = None
@@ -96,7 +95,7 @@ class TrainConfig:
         overfit_batches: train on the images of so many steps, and evaluate on the same; null for the whole sets.
         fast_dev_run: go through the whole program with so many training steps, in a folder that is thrown away; null
             for a run.
-        test_only: evaluate `weights` on dataset.val, and end.
+        test_only: evaluate `weights`, as the model that they are of, on dataset.val, and end.
         pictures: images of the validation set drawn at the end.
         picture_threshold: least score of a detection that is drawn.
     """

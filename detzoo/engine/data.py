@@ -1,5 +1,7 @@
 """The data sets and loaders of a run, as its config says."""
 
+import numpy as np
+
 from .. import distributed
 from ..data import (
     DATASETS,
@@ -19,12 +21,15 @@ from .run import Run
 
 
 def build_datasets(config: TrainConfig) -> tuple[DetectionDataset, DetectionDataset]:
-    """The training and the validation set, their images looked at.
+    """The training and the validation set, their images looked at; where nothing is trained, the latter twice.
 
     Raises:
         ValueError: for files that are broken, or classes that differ.
     """
-    train_set, val_set = (_read(config, split) for split in ("train", "val"))
+    val_set = _read(config, "val")
+    if config.test_only:
+        return val_set, val_set
+    train_set = _read(config, "train")
     check_same_classes(train_set.categories, val_set.categories)
     if config.overfit_batches is None:
         return train_set, val_set
@@ -33,8 +38,14 @@ def build_datasets(config: TrainConfig) -> tuple[DetectionDataset, DetectionData
 
 
 def _read(config: TrainConfig, split: str) -> DetectionDataset:
+    """One of the two sets, without what is broken if that is to be dropped; rank 0 looks at the images for all."""
     dataset = build_part(DATASETS, config.dataset[split], f"dataset.{split}")
-    return check_images(dataset, config.check_images, broken=config.broken_images)
+    kept = None
+    if distributed.is_main():
+        checked = check_images(dataset, config.check_images, broken=config.broken_images)
+        kept = np.flatnonzero(np.isin(dataset.annotations.image_ids, checked.annotations.image_ids))
+    kept = distributed.from_main(kept)
+    return dataset if len(kept) == len(dataset) else subset(dataset, kept)
 
 
 def build_training_loader(

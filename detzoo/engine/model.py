@@ -9,7 +9,7 @@ import torch
 from .. import distributed
 from ..categories import Categories
 from ..lookup import split_part
-from ..models import SSD, build_ssd, get_weight
+from ..models import MODELS, SSD, build_ssd, get_weight, load
 from ..models.checkpoint import checkpoint_in
 from ..models.config import read_config
 from ..models.entry import read_weights
@@ -25,8 +25,10 @@ from .train import Updater
 logger = logging.getLogger("detzoo")
 
 
-def build_model(config: TrainConfig, categories: Categories, device: torch.device) -> SSD:
+def build_model(config: TrainConfig, categories: Categories, run: Run) -> SSD:
     """Build the network for these categories, fill it with the weights to start from, freeze what is not to be trained.
+
+    A run that goes on needs no such weights: its own come later.
 
     Raises:
         ConfigError: listing what is wrong with the model's config.
@@ -34,18 +36,34 @@ def build_model(config: TrainConfig, categories: Categories, device: torch.devic
     """
     model = build_ssd(config.model, categories=categories)
     with distributed.main_first():  # one process downloads, the others find the file
-        if config.weights:
+        if config.weights and not run.goes_on:
             _load(model, config, categories)
-        if config.weights_backbone:
+        if config.weights_backbone and not run.goes_on:
             name, _ = split_part(read_config(config.model).backbone, "model.backbone")
             load_backbone_weights(model.backbone, name, config.weights_backbone)
     if config.trainable_layers is not None:
         model.backbone.train_last(config.trainable_layers)
     if config.sync_batch_norm:
-        model = synchronise_batch_norm(model, device)
+        model = synchronise_batch_norm(model, run.device)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     logger.info("model with %s trained parameters, %d classes with background", f"{trained:,}", categories.num_classes)
-    return model.to(device, memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
+    return model.to(run.device, memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
+
+
+def load_weights_alone(config: TrainConfig, device: torch.device) -> SSD:
+    """What `weights` says, as the model that it is of, with the classes and the preprocessing it was trained with."""
+    with distributed.main_first():
+        if _is_file(config.weights):
+            model = load(config.weights, trust_parts=True)  # the user's own command names the file
+        else:
+            weights = get_weight(config.weights)
+            entry = next(entry for entry in MODELS.values() if entry.weights is type(weights))
+            model = entry.build(weights=weights)
+    return model.to(device).eval()
+
+
+def _is_file(weights: str) -> bool:
+    return Path(weights).suffix in (".pt", ".pth") or Path(weights).exists()
 
 
 @torch.no_grad()
@@ -60,6 +78,8 @@ def check_sizes(model: SSD, sizes: Sequence[tuple[int, int]]) -> None:
     for size in dict.fromkeys(sizes):
         try:
             model.predict(torch.zeros(1, 3, *size, device=model.preprocess.mean.device))
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise ValueError(
@@ -69,7 +89,9 @@ def check_sizes(model: SSD, sizes: Sequence[tuple[int, int]]) -> None:
     model.train(training)
 
 
-def build_progress(config: TrainConfig, model: SSD, run: Run, *, steps_per_epoch: int, score: str) -> Progress:
+def build_progress(
+    config: TrainConfig, model: SSD, run: Run, *, steps_per_epoch: int, score: str, data: str
+) -> Progress:
     """The model with all that changes while it is trained, before the first step or where the run's folder left it.
 
     Args:
@@ -78,6 +100,7 @@ def build_progress(config: TrainConfig, model: SSD, run: Run, *, steps_per_epoch
         run: says whether its folder holds a run to go on with.
         steps_per_epoch: training steps.
         score: name of the metric by which the best epoch is chosen.
+        data: `fingerprint` of the training set.
     """
     factor = lr_factor(config)
     optimizer = build_optimizer(model, config.optimizer, config.parameters, lr_factor=factor)
@@ -88,6 +111,7 @@ def build_progress(config: TrainConfig, model: SSD, run: Run, *, steps_per_epoch
         optimizer,
         schedule,
         score,
+        data,
         scaler=torch.amp.GradScaler(run.device.type, enabled=run.precision == "float16"),
         mean=None if config.ema.decay is None else running_mean(model, config.ema.decay, warmup=config.ema.warmup),
     )
@@ -126,7 +150,7 @@ def lr_factor(config: TrainConfig) -> float:
 
 def _load(model: SSD, config: TrainConfig, categories: Categories) -> None:
     """Weights of a file, or published ones by their full name; other class names mean another class head."""
-    if Path(config.weights).suffix in (".pt", ".pth") or Path(config.weights).exists():
+    if _is_file(config.weights):
         found = read_weights(checkpoint_in(config.weights), read_config(config.model))
     else:
         found = get_weight(config.weights).read()

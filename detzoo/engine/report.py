@@ -16,9 +16,10 @@ from ..data.loaders import WholeImages
 from ..files import replacing, sweep, write_json, write_text
 from ..metrics.base import Metric
 from ..models import SSD
-from ..models.checkpoint import BEST, load_checkpoint, read_checkpoint
+from ..models.checkpoint import BEST
 from ..structures import Target
 from ..viz import draw_boxes, side_by_side
+from .checkpoint import Progress
 from .evaluate import evaluate
 from .run import Run, machine
 
@@ -29,8 +30,8 @@ CONFIG = "config.yaml"  # in a run folder
 
 # What may be another than when the run began; all else decides what comes of it.
 FREE = (
-    "broken_images", "check_images", "checkpoint_every", "device", "folder", "limit_images", "loader.eval_batch_size",
-    "loader.workers", "log_every", "name", "picture_threshold", "pictures", "resume", "stop_after",
+    "checkpoint_every", "device", "folder", "loader.eval_batch_size", "loader.workers", "log_every", "name",
+    "picture_threshold", "pictures", "resume", "stop_after",
 )  # fmt: skip
 
 
@@ -73,16 +74,17 @@ def _leaves(config: DictConfig) -> dict[str, Any]:
     return flat
 
 
-def finish(run: Run, metric: Metric, loader: EvaluationLoader, *, pictures: int, score_threshold: float) -> None:
+def finish(
+    run: Run, progress: Progress, metric: Metric, loader: EvaluationLoader, *, pictures: int, score_threshold: float
+) -> None:
     """Measure the best checkpoint once more, write `metrics.json` and pictures, and say where all of it lies."""
-    best = run.folder / BEST
-    distributed.barrier()  # rank 0 may still be writing it
-    if not best.is_file():
+    best = progress.best_model(run.folder)
+    if best is None:
         logger.info("no epoch was evaluated yet; the run so far is in %s", run.folder)
         return
-    model = load_checkpoint(best, trust_parts=True).to(run.device)  # this run wrote it
-    facts = {"checkpoint": BEST, "epoch": read_checkpoint(best)["epoch"]}
-    report(run, model, metric, loader, facts, pictures=pictures, score_threshold=score_threshold)
+    model, epoch = best
+    facts = {"checkpoint": BEST, "epoch": epoch}
+    report(run, model.to(run.device), metric, loader, facts, pictures=pictures, score_threshold=score_threshold)
     if run.temporary:
         logger.info("every part of the program ran; nothing of it is kept")
     else:
@@ -102,7 +104,7 @@ def report(
     """Measure a model, say the numbers and write them, with the facts, to `metrics.json`; draw pictures."""
     numbers = evaluate(model, loader, metric)
     if distributed.is_main():
-        write_json(run.folder / "metrics.json", metric_report(metric, numbers, facts))
+        write_json(run.folder / "metrics.json", metric_report(metric, numbers, facts, run.device))
     draw_pictures(model, loader.source, run.folder / "pictures", count=pictures, score_threshold=score_threshold)
     told = "  ".join(f"{name} {value:.3f}" for name, value in numbers.items())
     logger.info("%s: %s", ", ".join(f"{name} {value}" for name, value in facts.items()), told)
@@ -122,7 +124,9 @@ def dataset_of_run(folder: str | Path) -> dict[str, Any]:
     return OmegaConf.to_container(OmegaConf.load(path).dataset)
 
 
-def metric_report(metric: Metric, numbers: dict[str, float], facts: dict[str, Any]) -> dict[str, Any]:
+def metric_report(
+    metric: Metric, numbers: dict[str, float], facts: dict[str, Any], device: torch.device
+) -> dict[str, Any]:
     """What `evaluate` gave, by class as well, beside the facts, the command and the machine."""
     return {
         "metrics": _rounded({name: value for name, value in numbers.items() if not name.startswith("val_")}),
@@ -131,7 +135,7 @@ def metric_report(metric: Metric, numbers: dict[str, float], facts: dict[str, An
         "images": len(metric.results),
         **facts,
         "command": shlex.join(sys.argv),
-        "machine": machine(),
+        "machine": machine(device),
     }
 
 

@@ -1,5 +1,6 @@
 """A run: its processes, device, seed and folder."""
 
+import csv
 import ctypes
 import itertools
 import logging
@@ -9,7 +10,7 @@ import random
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +31,7 @@ logger = logging.getLogger("detzoo")
 
 DEVICES = ("auto", "cpu", "cuda")
 AUTO = "auto"
+RUNS = Path("runs")
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Run:
         """Loading processes beside this one: as many as wanted, or what suits the device."""
         if wanted is not None or self.device.type == "cpu":
             return wanted or 0
-        return min(8, max(1, (os.cpu_count() or 1) // distributed.world_size()))
+        return min(8, max(1, _cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
     def autocast(self) -> torch.autocast:
         """The context in which a training step is computed."""
@@ -82,6 +84,7 @@ def start_run(
     device: str,
     seed: int,
     precision: str = "float32",
+    epochs: int | None = None,
     throw_away: bool = False,
 ) -> Iterator[Run]:
     """Join the processes that torchrun started, fix the seeds, agree on a folder.
@@ -93,6 +96,7 @@ def start_run(
         device: auto, cpu or cuda.
         seed: of everything random in this process.
         precision: a name in `PRECISIONS`, or auto.
+        epochs: of a whole run; one that has them all is not gone on with by "auto".
         throw_away: write to a temporary folder, which is gone in the end.
 
     Raises:
@@ -103,29 +107,34 @@ def start_run(
         if throw_away:
             path, goes_on = Path(distributed.from_main(_temporary_folder(stack))), False
         else:
-            path, goes_on = _agree_on_folder(name, folder, resume)
+            path, goes_on = _agree_on_folder(stack, name, folder, resume, epochs)
         run = Run(chosen, path, choose_precision(precision, chosen), goes_on, temporary=throw_away)
         logger.info("%s, %s", chosen, run.precision)
         yield run
 
 
-def find_folder(name: str, folder: str | None, resume: str | None) -> tuple[Path, bool]:
-    """The folder of a run, and whether it holds one to go on with.
+def find_folder(
+    name: str, folder: str | None, resume: str | None, epochs: int | None = None
+) -> tuple[Path | None, bool]:
+    """The folder of a run, None for a new one of its own, and whether it holds one to go on with.
 
     Args:
         name: first part of the folder's name where none is given.
         folder: None for runs/<name>-<time>.
-        resume: the folder of a run; or "auto": `folder`, or without one the newest runs/<name>-<time> that holds a run,
-            and a new run where there is none; None to begin.
+        resume: the folder of a run; or "auto": `folder`, or without one the newest runs/<name>-<time> that holds a run
+            with epochs to do, and a new run where there is none; None to begin.
+        epochs: of a whole run.
 
     Raises:
         ValueError: if `resume` is no folder of a run, or `folder` holds one and `resume` does not say so.
     """
     if resume == AUTO:
-        earlier = [Path(folder)] if folder else sorted(Path("runs").glob(f"{name}-{'[0-9]' * 8}-{'[0-9]' * 6}*"))
-        begun = [path for path in earlier if (path / LAST).is_file()]
-        if begun:
-            return begun[-1], True
+        if folder:
+            return Path(folder), (Path(folder) / LAST).is_file()
+        newest_first = sorted(RUNS.glob(f"{name}-{'[0-9]' * 8}-{'[0-9]' * 6}*"), reverse=True)
+        begun = (path for path in newest_first if (path / LAST).is_file() and not _is_finished(path, epochs))
+        if (path := next(begun, None)) is not None:
+            return path, True
     elif resume:
         _check_resumed(resume, folder)
         return Path(resume), True
@@ -133,13 +142,34 @@ def find_folder(name: str, folder: str | None, resume: str | None) -> tuple[Path
         raise ValueError(
             f"folder={folder} holds a run already: say resume=auto to go on with it, or name another folder"
         )
-    return Path(folder) if folder else _free_folder(Path(f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}")), False
+    return Path(folder) if folder else None, False
 
 
-def _free_folder(wanted: Path) -> Path:
-    """The folder, or with a number behind its name: runs of a sweep may start within a second."""
-    names = itertools.chain([wanted], (wanted.with_name(f"{wanted.name}-{number}") for number in itertools.count(2)))
-    return next(path for path in names if not path.exists())
+def _is_finished(folder: Path, epochs: int | None) -> bool:
+    """Whether the log of a run has its last epoch."""
+    log = folder / "log.csv"
+    if epochs is None or not log.is_file():
+        return False
+    with log.open(newline="", encoding="utf-8") as file:
+        return any(int(row["epoch"]) >= epochs for row in csv.DictReader(file))
+
+
+def _make_folder(name: str) -> Path:
+    """runs/<name>-<time>, with a number behind it if it is taken: jobs of a sweep may start within a second."""
+    wanted = RUNS / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for number in itertools.count(1):
+        path = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        with suppress(FileExistsError):
+            path.mkdir(parents=True)
+            return path
+    raise AssertionError("numbers do not end")
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """A start that was refused leaves nothing."""
+    with suppress(OSError):
+        folder.rmdir()
+        folder.parent.rmdir()
 
 
 @contextmanager
@@ -173,19 +203,31 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, DownloadError, FloatingPointError) as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
-            raise
+        if os.environ.get("HYDRA_FULL_ERROR") == "1" or _is_one_of_a_sweep():
+            raise  # the other jobs of a sweep are still to come, and Hydra tells in the end which ones failed
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
         raise SystemExit(2) from error
 
 
-def machine() -> dict[str, str | int]:
-    """What a number depends on besides the code."""
+def _is_one_of_a_sweep() -> bool:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def _cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine(device: torch.device) -> dict[str, str | int]:
+    """What a number that was made on a device depends on besides the code."""
     return {
         "processor": _processor(),
         "threads": torch.get_num_threads(),
         "processes": distributed.world_size(),
-        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "accelerator": torch.cuda.get_device_name(device) if device.type == "cuda" else "none",
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
@@ -234,15 +276,20 @@ def _seed(seed: int) -> None:
     torch.manual_seed(seed)  # the same on every rank: DDP starts from rank 0's weights, loaders have seeds of their own
 
 
-def _agree_on_folder(name: str, folder: str | None, resume: str | None) -> tuple[Path, bool]:
+def _agree_on_folder(
+    stack: ExitStack, name: str, folder: str | None, resume: str | None, epochs: int | None
+) -> tuple[Path, bool]:
     """What rank 0 finds, on every rank: a clock read on each would give each a folder of its own, and one that looks
-    later might see what another has written. The folder is made when the first file is written: a refused start leaves
-    nothing.
+    later might see what another has written.
     """
     found: tuple[Path, bool] | ValueError | None = None
     if distributed.is_main():
         try:
-            found = find_folder(name, folder, resume)
+            path, goes_on = find_folder(name, folder, resume, epochs)
+            if path is None:
+                path = _make_folder(name)
+                stack.callback(_remove_if_empty, path)
+            found = path, goes_on
         except ValueError as error:
             found = error
     found = distributed.from_main(found)

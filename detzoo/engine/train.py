@@ -51,17 +51,21 @@ class Updater:
         """Learn from a batch; the losses as numbers.
 
         Raises:
-            FloatingPointError: if the loss is not finite; nothing was changed then.
+            FloatingPointError: if the loss or a gradient is not finite; no weight was changed then, in any process.
+            ValueError: if batch norm is given a single value.
         """
         self.optimizer.zero_grad(set_to_none=True)
         losses = [self._backward(images, targets, last) for images, targets, last in self._parts(batch)]
         names, columns = losses[0].keys(), zip(*(part.values() for part in losses), strict=True)
         means = torch.stack([torch.stack(column).mean() for column in columns])
-        numbers = torch.cat((means.sum()[None], means)).tolist()  # the one place where a GPU is waited for
+        norm = self._gradient_norm()
+        *numbers, length = torch.stack((means.sum(), *means, norm)).tolist()  # the one place where a GPU is waited for
         values = dict(zip(("loss", *names), numbers, strict=True))
         if not math.isfinite(values["loss"]):
-            raise FloatingPointError(f"the loss is not finite ({values}); nothing was changed by this step")
-        self._update()
+            raise FloatingPointError(f"the loss is not finite ({values}); no weight was changed by this step")
+        if not math.isfinite(length) and not self.scaler.is_enabled():  # a scaler leaves such a step out, and goes on
+            raise FloatingPointError(f"gradients are not finite ({values}); no weight was changed by this step")
+        self._update(norm)
         return values
 
     def learning_rate(self) -> float:
@@ -79,21 +83,38 @@ class Updater:
     def _backward(self, images: Tensor, targets: PaddedTargets, last: bool) -> dict[str, Tensor]:
         with self._gradients_stay_here(not last):
             with self.run.autocast():
-                losses: dict[str, Tensor] = self.trainee(images, targets)
+                losses = self._losses(images, targets)
             total = torch.stack(list(losses.values())).sum() / self.accumulate
             self.scaler.scale(total).backward()
         return {name: value.detach() for name, value in losses.items()}
+
+    def _losses(self, images: Tensor, targets: PaddedTargets) -> dict[str, Tensor]:
+        try:
+            return self.trainee(images, targets)
+        except ValueError as error:
+            if len(images) > 1 or "more than 1 value per channel" not in str(error):
+                raise
+            raise ValueError(
+                "batch norm cannot learn from one image whose last map is one cell: give each process and each part of "
+                "a step two or more, with a larger loader.batch_size, a smaller accumulate or fewer processes"
+            ) from error
 
     def _gradients_stay_here(self, stay: bool) -> AbstractContextManager:
         """Processes exchange gradients once a step, with the last part."""
         several = isinstance(self.trainee, DistributedDataParallel)
         return self.trainee.no_sync() if several and stay else nullcontext()
 
-    def _update(self) -> None:
+    def _parameters(self) -> list[Tensor]:
+        return [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+
+    def _gradient_norm(self) -> Tensor:
+        """Of all gradients together; they are the same in all processes."""
+        self.scaler.unscale_(self.optimizer)
+        return nn.utils.get_total_norm([p.grad for p in self._parameters()]).float()
+
+    def _update(self, norm: Tensor) -> None:
         if self.clip_norm is not None:
-            self.scaler.unscale_(self.optimizer)
-            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, self.clip_norm)
+            nn.utils.clip_grads_with_norm_(self._parameters(), self.clip_norm, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.schedule.step()

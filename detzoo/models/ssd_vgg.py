@@ -9,7 +9,7 @@ from .entry import WeightsLike, make_model
 from .ssd import SSD
 from .weights import Weights, WeightsEnum
 
-FINETUNED_LAYERS = 4  # of 5: the first VGG stage keeps its ImageNet weights, as in the paper and torchvision
+FINETUNED_LAYERS = 4  # of 5: the first VGG stage keeps its ImageNet weights, as in torchvision; Caffe trains all
 
 # VGG's published "features" weights want RGB - mean in 0..255 (the Caffe model's input scaling).
 CAFFE_MEAN, CAFFE_STD = (0.48235, 0.45882, 0.40784), (1 / 255, 1 / 255, 1 / 255)

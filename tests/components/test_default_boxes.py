@@ -167,3 +167,19 @@ def test_boxes_per_cell():
 def test_what_does_not_fit_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_boxes_are_kept_for_the_next_batch_and_not_mixed_up():
+    boxes = DefaultBoxGenerator([[(0.5, 0.5)], [(0.9, 0.9)]])
+    first = boxes([(4, 4), (2, 2)], (64, 64))
+    assert boxes([(4, 4), (2, 2)], (64, 64)) is first
+    other = boxes([(4, 4), (2, 2)], (128, 64))
+    assert torch.equal(other, first * torch.tensor([1.0, 2.0, 1.0, 2.0]))
+    assert boxes([(4, 4), (2, 2)], (64, 64), "meta").is_meta
+    for side in range(1, 100):  # sizes without end do not fill the memory
+        boxes([(side, side), (1, 1)], (64, 64))
+    assert len(boxes._tiled) <= 32
+    with torch.inference_mode():
+        drawn = DefaultBoxGenerator([[(0.5, 0.5)]])
+        assert drawn([(2, 2)], (64, 64)).is_inference()
+    assert not drawn([(2, 2)], (64, 64)).is_inference(), "such a tensor cannot be trained with"

@@ -190,3 +190,17 @@ def test_torchvision_learns_nothing_from_a_batch_without_objects_and_we_do():
     assert theirs["classification"] == 0
     ours = multibox(logits, torch.zeros(1, 4, dtype=torch.int64))["classification"]
     assert ours.item() == pytest.approx(3 * math.log(2))
+
+
+@pytest.mark.parametrize("objects", [0, 2])
+def test_in_eval_mode_other_processes_do_not_count(monkeypatch, objects):
+    """A validation loss is each process's own: nobody waits, and a batch without objects is divided by its own one."""
+    labels = torch.zeros(2, 6, dtype=torch.int64)
+    labels[0, :objects] = 1
+    logits = torch.rand(2, 6, 3, generator=torch.Generator().manual_seed(0))
+    deltas, loss = torch.zeros(2, 6, 4), MultiBoxLoss().eval()
+    expected = loss(logits, deltas, labels, deltas + 1, DEFAULT_BOXES.expand(6, 4))
+    monkeypatch.setattr("detzoo.distributed.world_size", lambda: 8)
+    monkeypatch.setattr("detzoo.distributed.mean_tensor", lambda tensor: pytest.fail("a collective in eval mode"))
+    found = loss(logits, deltas, labels, deltas + 1, DEFAULT_BOXES.expand(6, 4))
+    assert found == expected and expected["classification"] > 0

@@ -12,7 +12,7 @@ from torch import nn
 from detzoo import distributed
 from detzoo.categories import Categories
 from detzoo.data import Augmentation, SyntheticDataset, training_loader
-from detzoo.engine.checkpoint import Progress
+from detzoo.engine.checkpoint import Progress, fingerprint
 from detzoo.engine.ema import running_mean
 from detzoo.engine.optim import build_optimizer, build_schedule
 from detzoo.engine.run import Run
@@ -41,7 +41,7 @@ def start(small_config, shapes):
         schedule = build_schedule(optimizer, {"name": "cosine", "warmup_steps": 3}, epochs=EPOCHS, steps_per_epoch=3)
         scaler = torch.amp.GradScaler("cpu", init_scale=2.0**8, growth_interval=2, enabled=fp16)
         mean = running_mean(model, 0.9) if ema else None
-        return Progress(model, config, optimizer, schedule, "score", scaler, mean)
+        return Progress(model, config, optimizer, schedule, "score", fingerprint(shapes), scaler, mean)
 
     return start
 
@@ -159,7 +159,7 @@ def test_files_hold_plain_data_and_tensors(start, train, tmp_path):
     train(progress, stop_after=1)
     progress.end_epoch(tmp_path, {"epoch": 2, "loss": 1.5, "score": 0.25})
     last, best = (torch.load(tmp_path / name, weights_only=True) for name in ("last.pt", "best.pt"))
-    assert set(last) - set(best) == {"optimizer", "schedule", "scaler", "mean", "meter", "rows", "generators"}
+    assert set(last) - set(best) == {"optimizer", "schedule", "scaler", "mean", "data", "meter", "rows", "generators"}
     assert best["epoch"] == 2 and best["best"] == 0.25 and best["categories"]["names"][0] == "circle"
     assert last["rows"][1] == {"epoch": 2, "loss": 1.5, "score": 0.25}
 
@@ -239,6 +239,22 @@ def test_checkpoint_of_other_classes(start, tmp_path, small_config, names):
     other.model = build_ssd(small_config, categories=Categories(names))
     with pytest.raises(ValueError, match=f"other classes, circle, square, .* data set, {', '.join(names)}: go on with"):
         other.resume(tmp_path)
+
+
+def test_checkpoint_of_other_data(start, tmp_path, shapes):
+    start().end_epoch(tmp_path, {"epoch": 1})
+    other = start()
+    other.data = fingerprint(SyntheticDataset(len(shapes), seed=1, size=(96, 96)))
+    assert other.data != fingerprint(shapes) == fingerprint(SyntheticDataset(len(shapes), size=(96, 96)))
+    with pytest.raises(ValueError, match="other images or boxes than the training set has now"):
+        other.resume(tmp_path)
+
+
+def test_an_epoch_that_was_measured_is_kept_though_its_score_is_nan(start, tmp_path):
+    progress = start()
+    for epoch, score in enumerate([float("nan"), 0.1, float("nan")], start=1):
+        progress.end_epoch(tmp_path, {"epoch": epoch, "score": score})
+        assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == min(epoch, 2)
 
 
 def test_file_of_something_else(start, tmp_path):

@@ -85,6 +85,33 @@ def test_nothing_to_resume(tmp_path):
     assert "differ: a run goes on in its own folder" in refusal(resume=str(tmp_path), folder=str(tmp_path / "other"))
 
 
+def test_two_runs_in_one_second_have_two_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_module.time, "strftime", lambda form: "20260101-100000")
+    with start() as one, start() as other:
+        assert [run.folder.name for run in (one, other)] == ["test-20260101-100000", "test-20260101-100000-2"]
+        (one.folder / "config.yaml").touch()
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["test-20260101-100000"], "an empty one is no run"
+
+
+def test_a_refused_start_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="refused"), start():
+        raise ValueError("refused")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_auto_leaves_a_finished_run_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runs" / "test-20260101-100000"
+    folder.mkdir(parents=True)
+    (folder / "last.pt").touch()
+    (folder / "log.csv").write_text("epoch,loss\n1,0.5\n2,0.25\n")
+    for epochs, goes_on in ((3, True), (2, False), (None, True)):
+        with start(resume="auto", epochs=epochs) as run:
+            assert run.goes_on is goes_on and (run.folder.name == folder.name) is goes_on
+
+
 def test_auto_goes_on_with_what_is_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with start(resume="auto") as run:
@@ -141,6 +168,6 @@ def test_log_goes_to_standard_error(tmp_path, capfd):
 
 
 def test_machine_is_plain_data():
-    facts = machine()
+    facts = machine(torch.device("cpu"))
     assert facts["torch"] == torch.__version__ and facts["processes"] == 1 and facts["processor"]
     assert all(isinstance(fact, (str, int)) for fact in facts.values())

@@ -83,9 +83,39 @@ def test_a_loss_that_is_not_finite_changes_nothing(updater):
     model = Slope(float("inf"))
     mean = running_mean(model, 0.9)
     steps = updater(model, mean=mean)
-    with pytest.raises(FloatingPointError, match="nothing was changed by this step"):
+    with pytest.raises(FloatingPointError, match="the loss is not finite .* no weight was changed"):
         steps.step(batch_of([1]))
     assert model.weight.item() == float("inf") and mean.n_averaged == 0 and steps.learning_rate() == 0.1
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing(updater):
+    class Cliff(Slope):
+        def forward(self, images, targets):
+            return {"a": (self.weight - 0.5).abs().sqrt() + images.float().mean()}  # infinitely steep where it stands
+
+    model = Cliff()
+    with pytest.raises(FloatingPointError, match="gradients are not finite .* no weight was changed"):
+        updater(model).step(batch_of([1]))
+    assert model.weight.item() == 0.5
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    assert updater(model, scaler=scaler).step(batch_of([1])) == {"loss": 1.0, "a": 1.0}, (
+        "a scaler goes on, more carefully"
+    )
+    assert model.weight.item() == 0.5 and scaler.get_scale() == 2.0
+
+
+def test_batch_norm_with_one_value_is_told_in_options(updater):
+    class OneCell(Slope):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm2d(3)
+
+        def forward(self, images, targets):
+            return {"a": self.norm(images[:, :, :1, :1].float()).mean()}
+
+    with pytest.raises(ValueError, match="larger loader.batch_size, a smaller accumulate or fewer processes"):
+        updater(OneCell(), accumulate=2).step(batch_of([1, 2]))
+    updater(OneCell(), accumulate=2).step(batch_of([1, 2, 3, 4]))
 
 
 def test_running_mean_follows(updater):

@@ -1,15 +1,21 @@
 """One step of two processes is one step of one process with the same batch: losses, gradients, batch statistics."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.distributed as dist
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from detzoo import distributed
-from detzoo.data import SyntheticDataset, training_loader
+from detzoo.data import Batch, SyntheticDataset, training_loader
 from detzoo.data.transforms import Augmentation
+from detzoo.engine.run import Run
 from detzoo.engine.sync_norm import GatheredBatchNorm2d, synchronise_batch_norm
+from detzoo.engine.train import Updater
 from detzoo.models import SSDConfig, build_ssd
+from detzoo.structures import PaddedTargets
 
 pytestmark = pytest.mark.slow
 
@@ -55,6 +61,45 @@ def test_two_processes_are_one(small_config, tmp_path, one_thread, loss):
         assert found.keys() == expected.keys()
         for name, tensor in expected.items():
             torch.testing.assert_close(found[name], tensor, rtol=1e-6, atol=1e-7, msg=lambda m, n=name: f"{n}: {m}")
+
+
+class Slope(nn.Module):
+    """A loss that is linear in one weight, and a mean over images."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, images, targets):
+        return {"a": (self.weight * images.float()).mean()}
+
+
+def step_in_parts(rank: int, folder: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    trainee = DistributedDataParallel(Slope())
+    optimizer = torch.optim.SGD(trainee.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    updater = Updater(trainee, optimizer, schedule, Run(CPU, Path(folder)), scaler, accumulate=2)
+    images = torch.tensor([[10, 20], [30, 100]][rank], dtype=torch.uint8)[:, None, None, None]
+    targets = PaddedTargets(torch.zeros(2, 1, 4), torch.zeros(2, 1), torch.zeros(2, 1))
+    exchanges = []
+    trainee.register_comm_hook(None, lambda _, bucket: exchanges.append(1) or mean_of(bucket))
+    updater.step(Batch(images, targets, torch.arange(2)))
+    torch.save({"weight": trainee.module.weight.detach(), "exchanges": len(exchanges)}, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def mean_of(bucket) -> torch.futures.Future:
+    done = dist.all_reduce(bucket.buffer().div_(2), async_op=True).get_future()
+    return done.then(lambda future: future.value()[0])
+
+
+def test_parts_of_a_step_are_exchanged_once(tmp_path):
+    torch.multiprocessing.spawn(step_in_parts, (str(tmp_path),), nprocs=2)
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert found["weight"].item() == pytest.approx(0.5 - 0.1 * 40) and found["exchanges"] == 1
 
 
 def test_alone_it_is_batch_norm(one_thread):
