@@ -165,7 +165,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     names = parser.add_subparsers(dest="dataset", required=True)
     for name, dataset in DATA_SETS.items():
         sub = names.add_parser(name)
-        sub.add_argument("--root", type=Path, required=True, help="the folder to put it into")
+        sub.add_argument("--root", type=_folder, required=True, help="the folder to put it into")
         sub.add_argument("--remove-archives", action="store_true", help="delete each archive once it is unpacked")
         option = {"voc": "--years", "coco": "--splits"}.get(name)
         if option:
@@ -173,6 +173,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         else:
             sub.set_defaults(pieces=None)
     return parser.parse_args(arguments)
+
+
+def _folder(text: str) -> Path:
+    """Shells leave the ~ of `--root=~/data` as it is."""
+    return Path(text).expanduser()
 
 
 if __name__ == "__main__":

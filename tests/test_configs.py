@@ -18,6 +18,7 @@ from detzoo.data import DATASETS, TRANSFORMS
 from detzoo.engine.config import EvaluateConfig, TrainConfig, check_run, register_configs
 from detzoo.engine.model import build_model
 from detzoo.engine.optim import build_optimizer, build_schedule
+from detzoo.engine.run import Run
 from detzoo.lookup import ConfigError, build_part, resolve_part
 from detzoo.metrics import METRICS
 from detzoo.models import MODELS, build_ssd
@@ -25,6 +26,7 @@ from detzoo.models.config import read_config
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml"))
+CPU = Run(torch.device("cpu"), Path("not written to"))
 GROUPS = ("model", "dataset", "transforms", "optimizer", "schedule", "experiment")
 OPTIONS = [
     *((path.split("/")[0], Path(path).stem) for path in FILES if "/" in path),
@@ -97,10 +99,39 @@ def test_measurements_compose():
         resolve_part(DATASETS, config.dataset["val"], "dataset.val")
 
 
-def test_every_option_of_a_run_is_in_the_schema():
-    """What YAML says beside the parts is a field of `TrainConfig`, and no two files repeat the schema's defaults."""
-    top = yaml.safe_load((CONFIGS / "train.yaml").read_text())
-    assert set(top) - {"defaults", "hydra"} <= set(TrainConfig.__dataclass_fields__)
+@pytest.mark.parametrize("name", ["train", "evaluate"])
+def test_the_options_of_a_run_and_their_defaults_are_in_the_schema_alone(name):
+    assert set(yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())) == {"defaults", "hydra"}
+
+
+def test_steps_of_the_schedule_come_within_a_run():
+    config = composed("schedule=multistep")
+    assert 0 < config.schedule.milestones[0] < config.schedule.milestones[-1] < config.epochs
+
+
+@pytest.mark.parametrize("dataset", ["csv", "yolo", "banana"])
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_readers_of_image_sizes_do_with_broken_images_what_the_run_says(dataset, split):
+    def broken(*overrides: str, name: str = "train") -> str:
+        config = composed(f"dataset={dataset}", *overrides, name=name)
+        return OmegaConf.to_container(config.dataset[split], resolve=True)["broken"]
+
+    assert broken() == "error" and broken("broken_images=drop") == "drop" and broken("dataset.broken=drop") == "drop"
+    assert broken("source=a", name="evaluate") == "error"
+    assert broken("source=a", "dataset.broken=drop", name="evaluate") == "drop"
+
+
+@pytest.mark.parametrize("dataset", ["csv", "voc", "voc_folder"])
+def test_classes_are_said_once_for_both_sets(dataset):
+    config = checked(composed(f"dataset={dataset}", "dataset.classes=[b,a]"))
+    assert config.dataset["train"]["classes"] == config.dataset["val"]["classes"] == ["b", "a"]
+
+
+@pytest.mark.parametrize("name", ["mosaic", "mixup"])
+def test_mixing_ends_with_an_epoch(name):
+    assert build_part(TRANSFORMS, checked(composed(f"transforms={name}")).transforms, "transforms").mix_epochs is None
+    config = checked(composed(f"transforms={name}", "transforms.mix_epochs=9"))
+    assert build_part(TRANSFORMS, config.transforms, "transforms").mix_epochs == 9
 
 
 # ---- one truth ----
@@ -204,7 +235,7 @@ def test_what_hydra_cannot_know_is_refused_where_it_is_built(override, message):
 @pytest.mark.parametrize("name", ["tiny128", "ssdlite320_mobilenet_v3_large"])
 def test_frozen_stages_and_layout(name):
     config = checked(composed(f"model={name}", "trainable_layers=1"))
-    model = build_model(config, VOC, torch.device("cpu"))
+    model = build_model(config, VOC, CPU)
     trained = {key.split(".")[2] for key, p in model.backbone.trunk.named_parameters(prefix="x.x") if p.requires_grad}
     last = range(len(model.backbone.trunk))[model.backbone.stages[-1]]
     assert trained == {str(layer) for layer in last}
@@ -217,7 +248,7 @@ def test_weights_to_start_from(tmp_path, small_config):
     source = build_ssd(small_config, categories=VOC)
     torch.save(source.state_dict(), tmp_path / "weights.pth")
     config = TrainConfig(model=small_config, weights=str(tmp_path / "weights.pth"))
-    model = build_model(config, VOC, torch.device("cpu"))
+    model = build_model(config, VOC, CPU)
     assert all(torch.equal(tensor, source.state_dict()[key]) for key, tensor in model.state_dict().items())
 
 
@@ -229,7 +260,7 @@ def test_weights_of_the_trunk(tmp_path, as_yaml):
     model = replace(preset, num_classes=None, backbone={"name": "mobilenet_v3_large", "reduced_tail": False})
     model = model.as_dict() if as_yaml else model  # what a model of one's own in configs/model comes to
     config = TrainConfig(model=model, weights_backbone=str(tmp_path / "trunk.pth"))
-    built = build_model(config, VOC, torch.device("cpu"))
+    built = build_model(config, VOC, CPU)
     assert torch.equal(built.backbone.trunk[0][0].weight, trunk.features[0][0].weight)
 
 

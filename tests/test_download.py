@@ -282,6 +282,15 @@ def test_script(script, server, tmp_path, capsys):
     assert capsys.readouterr().out.count("is there already") == 2
 
 
+def test_script_expands_the_home(script, server, tmp_path, monkeypatch, capsys):
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    script.main(["voc", "--root=~/data", "--remove-archives"])
+    assert all(name.startswith("home/data/kit/") for name in tree(tmp_path))
+    assert f"dataset.root={tmp_path}/home/data/kit" in capsys.readouterr().out
+
+
 def test_script_fetches_what_is_wanted(script, server, tmp_path, capsys):
     script.main(["voc", "--root", str(tmp_path), "--years", "2012", "--remove-archives"])
     assert list(tree(tmp_path)) == ["kit/2012/all.zip.txt"]

@@ -91,6 +91,7 @@ def test_published_numbers(name, number):
         ("voc0712_ssd512", VOC0712, 120_000, [80_000, 100_000]),
         ("voc_ssd300", 5011, 60_000, [40_000, 50_000]),
         ("coco_ssd300_step2", COCO, 240_000, [160_000, 200_000]),
+        ("coco_ssd300_step3", COCO, 240_000, [160_000, 200_000]),
         ("coco_ssd300_step4", COCO, 240_000, [160_000, 200_000]),
     ],
 )
@@ -100,6 +101,15 @@ def test_epochs_stand_for_the_steps_of_the_origin(name, images, steps, decays):
     assert abs(config.epochs * an_epoch - steps) < an_epoch
     found = [milestone * an_epoch for milestone in config.schedule.milestones]
     assert all(abs(step - expected) < 0.1 * an_epoch for step, expected in zip(found, decays, strict=True))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_says_itself_when_its_learning_rate_falls(name):
+    config = composed(name)
+    if config.schedule.name == "multistep":
+        default = OmegaConf.load(CONFIGS / "schedule" / "multistep.yaml")
+        assert config.schedule.milestones != default.milestones
+        assert config.schedule.milestones[-1] < config.epochs
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name not in OURS])

@@ -132,15 +132,17 @@ def image_sizes(images: Images) -> list[Size]:
     return [tuple(image.shape[-2:]) for image in images]
 
 
+_WANTED = "expected a list of [3, H, W] tensors or a [B, 3, H, W] batch"
+
+
 def check_images(images: Images) -> None:
     """Raise a ValueError that names the first image which is not RGB, uint8 or float, or has no pixels."""
-    wanted = "expected a list of [3, H, W] tensors or a [B, 3, H, W] batch"
-    if not isinstance(images, (Sequence, Tensor)) or isinstance(images, (str, bytes)):
-        raise ValueError(f"images are a {type(images).__name__}: {wanted}")
-    if isinstance(images, Tensor) and images.ndim != 4:
-        raise ValueError(f"images are one tensor of shape {tuple(images.shape)}: {wanted}")
-    if len(images) == 0:
-        raise ValueError(f"got no images: {wanted}")
+    if isinstance(images, Tensor):
+        return _check_batch(images)
+    if not isinstance(images, Sequence) or isinstance(images, (str, bytes)):
+        raise ValueError(f"images are a {type(images).__name__}: {_WANTED}")
+    if not images:
+        raise ValueError(f"got no images: {_WANTED}")
     for index, image in enumerate(images):
         if not isinstance(image, Tensor):
             raise ValueError(
@@ -148,8 +150,21 @@ def check_images(images: Images) -> None:
             )
         if image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
             raise ValueError(f"image {index} has shape {tuple(image.shape)}: expected RGB, [3, height, width]")
-        if image.dtype != torch.uint8 and not image.is_floating_point():
-            raise ValueError(f"image {index} is {image.dtype}: expected uint8, or floats in [0, 1]")
+        _check_dtype(image, f"image {index} is")
+
+
+def _check_batch(batch: Tensor) -> None:
+    """All images of one tensor are alike, and nothing is asked of each."""
+    if batch.ndim == 4 and len(batch) == 0:
+        raise ValueError(f"got no images: {_WANTED}")
+    if batch.ndim != 4 or batch.shape[1] != 3 or batch.numel() == 0:
+        raise ValueError(f"images are one tensor of shape {tuple(batch.shape)}: {_WANTED}")
+    _check_dtype(batch, "images are")
+
+
+def _check_dtype(pixels: Tensor, what: str) -> None:
+    if pixels.dtype != torch.uint8 and not pixels.is_floating_point():
+        raise ValueError(f"{what} {pixels.dtype}: expected uint8, or floats in [0, 1]")
 
 
 def check_targets(targets: Sequence[Target], images: Images, num_classes: int) -> None:

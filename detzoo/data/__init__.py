@@ -1,26 +1,16 @@
 """Data sets, and the tables from which a config picks one."""
 
-from collections.abc import Callable
-
 from .base import DetectionDataset
 from .check import ImageCheck, check_images
 from .coco import CocoDataset
 from .csv_boxes import CsvDataset
 from .loaders import Batch, EvaluationLoader, TrainingLoader, evaluation_loader, training_loader
+from .subset import subset
 from .synthetic import SyntheticDataset
 from .transforms import TRANSFORMS, Augmentation
-from .union import UnionDataset, dataset_problems, subset
+from .union import DATASETS, UnionDataset, dataset_problems
 from .voc import VocDataset
 from .yolo import YoloDataset
-
-DATASETS: dict[str, Callable[..., DetectionDataset]] = {
-    "coco": CocoDataset,
-    "csv": CsvDataset,
-    "synthetic": SyntheticDataset,
-    "union": UnionDataset,
-    "voc": VocDataset,
-    "yolo": YoloDataset,
-}
 
 __all__ = [
     "DATASETS",

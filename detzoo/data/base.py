@@ -136,9 +136,10 @@ def repair_boxes(
 ) -> Annotations:
     """Clip every box to its image, and drop or refuse those of which nothing is left.
 
-    A box is invalid if it is not finite, has no extent, or lies wholly outside its image. What was dropped, and what
-    stuck out by more than a pixel, is told in one warning of the logger `detzoo`. The area of a clipped box follows
-    where it was width times height; another one (COCO: of the mask) stays as it is.
+    A box is invalid if it is not finite, has no extent (in float32, in which training and evaluation compute), or lies
+    wholly outside its image. What was dropped, and what stuck out by more than a pixel, is told in one warning of the
+    logger `detzoo`. The area of a clipped box follows where it was width times height; another one (COCO: of the mask)
+    stays as it is.
 
     Args:
         annotations: as the files have them.
@@ -153,7 +154,7 @@ def repair_boxes(
         raise ValueError(f'invalid = {invalid!r}: expected "drop" or "error"')
     boxes, image = annotations.boxes, image_of_rows(annotations)
     inside = _clip(boxes, annotations.image_sizes[image])
-    broken = ~(np.isfinite(boxes).all(axis=1) & _has_extent(boxes) & _has_extent(inside))
+    broken = ~(np.isfinite(boxes).all(axis=1) & _has_extent(boxes) & _has_extent(inside.astype(np.float32)))
     sticks_out = ~broken & (np.abs(inside - boxes) > _TOLERANCE).any(axis=1)
     told = {
         what: [f"{where(image[row])}: {boxes[row].tolist()}" for row in np.flatnonzero(rows)]

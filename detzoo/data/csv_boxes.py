@@ -30,8 +30,8 @@ class CsvDataset(FileDataset):
         classes: names in label order; a label is one of them, or a number that counts them from 0. By default the
             labels of the file in alphabetical order.
         columns: what this file calls the columns, where it calls them otherwise, such as {image: img_name}.
-        invalid: whether invalid boxes and images that cannot be read are dropped with a warning or an error that lists
-            them.
+        invalid: whether invalid boxes are dropped with a warning or an error that lists them.
+        broken: whether images that cannot be read are dropped with a warning or an error that counts them.
 
     Raises:
         ValueError: for columns that are missing, lines that are no box (named by number), labels that are not in
@@ -46,11 +46,12 @@ class CsvDataset(FileDataset):
         classes: Sequence[str] | None = None,
         columns: Mapping[str, str] | None = None,
         invalid: InvalidBoxes = "drop",
+        broken: InvalidBoxes = "error",
     ) -> None:
         rows = list(_read_rows(Path(annotations), {name: name for name in _COLUMNS} | _checked(columns)))
         names = list(dict.fromkeys(row.image for row in rows))
         check_files(Path(images), names)
-        sizes, readable = read_sizes([str(Path(images) / name) for name in names], invalid=invalid, source=annotations)
+        sizes, readable = read_sizes([str(Path(images) / name) for name in names], broken=broken, source=annotations)
         objects = [row for row in rows if row.label]
         categories = _find_categories(objects, classes, annotations)
         found = take_images(_annotate(objects, names, sizes, categories, annotations), readable)

@@ -19,6 +19,7 @@ from .. import distributed
 from ..images import UNREADABLE_IMAGE, to_rgb
 from ..structures import PaddedTargets, Target, pad_targets
 from .base import DetectionDataset
+from .check import size_problem, unreadable
 from .geometry import Size
 from .shots import Record
 from .transforms import Augmentation, augment
@@ -90,37 +91,36 @@ class WholeImages(Dataset):
     def __getitem__(self, index: int) -> tuple[Tensor, Target, int]:
         record = self.records[index]
         with record.open() as image:
-            pixels = np.array(to_rgb(image))
+            image = to_rgb(image)
+        pixels = np.array(image)
         target = Target(boxes=torch.from_numpy(record.boxes).float(), labels=torch.from_numpy(record.labels))
         return torch.from_numpy(pixels).movedim(-1, 0), target, index
 
 
 @contextmanager
 def readable(dataset: DetectionDataset, index: int) -> Iterator[Image.Image]:
-    """Image number `index`, opened, to be decoded inside the block; its size was held against the annotations, since
-    boxes of another image would train on nonsense.
+    """Image number `index`, opened, to be decoded inside the block (and nothing else: what fails there is put down to
+    the file); its size was held against the annotations, since boxes of another image would train on nonsense.
 
     Raises:
         ValueError: naming the image, if it cannot be read or has another size.
     """
-    try:
+    name = dataset.name(index)
+    with _put_down_to(name):
         image = dataset.open_image(index)
-    except UNREADABLE_IMAGE as error:
-        raise ValueError(f"{dataset.name(index)} cannot be read as an image: {error}") from error
-    _check_size(image, dataset, index)
-    try:
+    if problem := size_problem(image, dataset, index):
+        raise ValueError(f"{problem}: annotations and image do not belong together")
+    with _put_down_to(name):
         yield image
+
+
+@contextmanager
+def _put_down_to(name: str) -> Iterator[None]:
+    """Errors of reading are those of the image called so."""
+    try:
+        yield
     except UNREADABLE_IMAGE as error:
-        raise ValueError(f"{dataset.name(index)} cannot be read as an image: {error}") from error
-
-
-def _check_size(image: Image.Image, dataset: DetectionDataset, index: int) -> None:
-    height, width = dataset.annotations.image_sizes[index].tolist()
-    if image.size != (width, height):
-        raise ValueError(
-            f"{dataset.name(index)} is {image.height}x{image.width} pixels (height x width) but was annotated as "
-            f"{height}x{width}: annotations and image do not belong together"
-        )
+        raise ValueError(unreadable(name, error)) from error
 
 
 class EpochBatches(Sampler[list[Key]]):

@@ -21,7 +21,7 @@ class Record(NamedTuple):
         size: height and width as annotated.
         boxes: [N, 4] xyxy pixels of the image.
         labels: [N].
-        open: the image, possibly not decoded yet, for the length of a `with` block.
+        open: the image, possibly not decoded yet, to be decoded inside a `with` block.
     """
 
     size: Size
@@ -57,16 +57,16 @@ def render(shot: Shot) -> Image.Image:
     """
     (height, width), (source, target, flip) = shot.record.size, shot.view
     wanted = (int(width * target.width / source.width), int(height * target.height / source.height))
-    with shot.record.open() as image:
-        drafted = image.draft(
-            "RGB", wanted
-        )  # its size is exact, that of the pixels rounded up; None if this is no JPEG
-        decoded = drafted[1][2:] if drafted else image.size
-        scale_x, scale_y = decoded[0] / width, decoded[1] / height
-        box = (source.x0 * scale_x, source.y0 * scale_y, source.x1 * scale_x, source.y1 * scale_y)
-        if image.mode != "RGB":
+    with shot.record.open() as image:  # for what reads the file and no more: an error in here is put down to it
+        drafted = image.draft("RGB", wanted)  # None if this is no JPEG
+        if image.mode == "RGB":
+            image.load()
+        else:
             image = to_rgb(image)
-        part = image.resize((int(target.width), int(target.height)), Image.Resampling.BILINEAR, box=box)
+    decoded = drafted[1][2:] if drafted else image.size  # exact, while the sides in pixels are rounded up
+    scale_x, scale_y = decoded[0] / width, decoded[1] / height
+    box = (source.x0 * scale_x, source.y0 * scale_y, source.x1 * scale_x, source.y1 * scale_y)
+    part = image.resize((int(target.width), int(target.height)), Image.Resampling.BILINEAR, box=box)
     if flip:
         part = part.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return change_colours(part, shot.colours)

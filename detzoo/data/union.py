@@ -1,6 +1,6 @@
-"""Data sets made of other ones: several as one, and some images of one."""
+"""Several data sets as one, and the table of all kinds of them, in which it looks up its parts."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,12 @@ from PIL import Image
 from ..annotations import Annotations
 from ..categories import Categories
 from ..lookup import ConfigError, Part, build_part, resolve_part
-from .base import OBJECT_COLUMNS, DetectionDataset, take_images
+from .base import OBJECT_COLUMNS, DetectionDataset
+from .coco import CocoDataset
+from .csv_boxes import CsvDataset
+from .synthetic import SyntheticDataset
+from .voc import VocDataset
+from .yolo import YoloDataset
 
 
 class UnionDataset(DetectionDataset):
@@ -27,8 +32,6 @@ class UnionDataset(DetectionDataset):
     """
 
     def __init__(self, sets: Sequence[Part | DetectionDataset]) -> None:
-        from . import DATASETS
-
         problems = _problems_of(sets, "sets")
         if problems:
             raise ConfigError(problems)
@@ -56,30 +59,14 @@ class UnionDataset(DetectionDataset):
         return self._sets[number], int(index - self._starts[number])
 
 
-class Subset(DetectionDataset):
-    """Some images of a data set, with the ids they have there."""
-
-    def __init__(self, dataset: DetectionDataset, indices: np.ndarray) -> None:
-        self.annotations = take_images(dataset.annotations, indices)
-        self.stored = dataset.stored
-        self._dataset = dataset
-        self._indices = indices
-
-    def open_image(self, index: int) -> Image.Image:
-        """As the whole set opens it."""
-        return self._dataset.open_image(int(self._indices[index]))
-
-    def name(self, index: int) -> str:
-        return self._dataset.name(int(self._indices[index]))
-
-
-def subset(dataset: DetectionDataset, indices: Iterable[int]) -> DetectionDataset:
-    """The data set of some images of another one, in the order of `indices`, with the same image ids.
-
-    Raises:
-        ValueError: for an index that is none, or that repeats.
-    """
-    return Subset(dataset, np.fromiter(indices, np.int64))
+DATASETS: dict[str, Callable[..., DetectionDataset]] = {
+    "coco": CocoDataset,
+    "csv": CsvDataset,
+    "synthetic": SyntheticDataset,
+    "union": UnionDataset,
+    "voc": VocDataset,
+    "yolo": YoloDataset,
+}
 
 
 def dataset_problems(part: Part, what: str) -> list[str]:
@@ -89,8 +76,6 @@ def dataset_problems(part: Part, what: str) -> list[str]:
         part: a part of `detzoo.data.DATASETS`.
         what: what it is called in messages, such as "dataset.train".
     """
-    from . import DATASETS
-
     try:
         builder, options = resolve_part(DATASETS, part, what)
     except ConfigError as error:

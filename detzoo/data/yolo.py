@@ -33,8 +33,8 @@ class YoloDataset(FileDataset):
         classes: names in label order, for a folder or list; a data.yaml has its own.
         root: the folder that the splits are relative to, in place of the `path` of the data.yaml, which is relative to
             the YAML's folder.
-        invalid: whether invalid boxes and images that cannot be read are dropped with a warning or an error that lists
-            them.
+        invalid: whether invalid boxes are dropped with a warning or an error that lists them.
+        broken: whether images that cannot be read are dropped with a warning or an error that counts them.
 
     Raises:
         ValueError: for a data.yaml that says too little, an unknown split, images that are not there or have no label
@@ -49,12 +49,13 @@ class YoloDataset(FileDataset):
         classes: Sequence[str] | None = None,
         root: str | Path | None = None,
         invalid: InvalidBoxes = "drop",
+        broken: InvalidBoxes = "error",
     ) -> None:
         source = _find_source(Path(data), split, classes, root)
         images = [image for place in source.places for image in _list_images(place)]
         folder, names = _below_one_folder(images, data)
         labels = _find_labels(images, data)
-        sizes, readable = read_sizes(images, invalid=invalid, source=data)
+        sizes, readable = read_sizes(images, broken=broken, source=data)
         label_of = {number: label for label, number in enumerate(source.categories.ids, start=1)}
         rows = in_threads(lambda file: _read_labels(file, label_of, source.poses), labels)
         annotations = Annotations.pack(
@@ -207,7 +208,8 @@ def _parse_row(words: Sequence[str], where: str, label_of: Mapping[float, int], 
         raise ValueError(f"{where}: {' '.join(words[:9])!r}, expected numbers: class cx cy w h") from None
     if kind not in label_of:
         raise ValueError(f"{where}: class {words[0]}, expected one of {min(label_of)}..{max(label_of)}")
-    if max(map(abs, values), default=0) > _LARGEST and not poses:
+    fractions = values[:4] if poses else values  # what follows the box of a pose is not used
+    if max(map(abs, fractions), default=0) > _LARGEST:
         raise ValueError(f"{where}: got {' '.join(words[1:9])}, expected fractions of the image's width and height")
     if len(values) == 4 or (poses and len(values) > 4):
         x, y, width, height = values[:4]

@@ -102,6 +102,15 @@ def test_padded_targets_and_their_batch_keep_the_size_that_the_loader_chose():
         preprocess.normalise([picture(64, 96)])
 
 
+def test_a_batch_is_looked_at_as_a_whole(monkeypatch):
+    """The loader's batches come with every step; their images are alike."""
+    preprocess, batch = Preprocess((64, 96), MEAN, STD), torch.stack([picture(64, 96, seed) for seed in range(3)])
+    expected = preprocess(list(batch))
+    monkeypatch.setattr(torch.Tensor, "__iter__", lambda tensor: pytest.fail("goes through the images one by one"))
+    for found in (preprocess(batch), preprocess.normalise(batch)):
+        torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize(
     ("images", "message"),
     [
@@ -110,6 +119,9 @@ def test_padded_targets_and_their_batch_keep_the_size_that_the_loader_chose():
         ([picture(4, 4), torch.zeros(1, 5, 6)], r"image 1 has shape \(1, 5, 6\): expected RGB"),
         ([picture(4, 4), torch.zeros(5, 6)], r"image 1 has shape \(5, 6\): expected RGB"),
         (picture(4, 4), r"one tensor of shape \(3, 4, 4\): expected a list"),
+        (torch.zeros(2, 1, 4, 4), r"one tensor of shape \(2, 1, 4, 4\): expected a list"),
+        (torch.zeros(2, 3, 0, 4), r"one tensor of shape \(2, 3, 0, 4\): expected a list"),
+        (torch.zeros(2, 3, 4, 4, dtype=torch.int64), "images are torch.int64: expected uint8, or floats"),
         ([np.zeros((4, 4, 3), np.uint8)], "image 0 is a ndarray: ToRGB"),
         ("photo.jpg", "images are a str: expected a list"),
         ([torch.zeros(4, 5, 6)], r"image 0 has shape \(4, 5, 6\): expected RGB"),
@@ -123,6 +135,9 @@ def test_padded_targets_and_their_batch_keep_the_size_that_the_loader_chose():
         "one channel",
         "grey",
         "not in a list",
+        "a batch of grey",
+        "a batch without pixels",
+        "a batch of int64",
         "array",
         "path",
         "RGBA",

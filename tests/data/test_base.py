@@ -8,7 +8,7 @@ from PIL import Image
 
 from detzoo.annotations import Annotations
 from detzoo.categories import Categories
-from detzoo.data.base import FileDataset, orientation, pack_names, take_images
+from detzoo.data.base import FileDataset, orientation, pack_names, repair_boxes, take_images
 
 ORIENTATION = 0x0112  # the number of the EXIF entry
 
@@ -51,6 +51,15 @@ def test_all_images_and_none(annotations):
         assert getattr(same, name).dtype == getattr(annotations, name).dtype
     none = take_images(annotations, [])
     assert len(none) == 0 and none.offsets.tolist() == [0] and none.boxes.shape == (0, 4)
+
+
+def test_slivers_without_extent_in_the_precision_of_training(objects):
+    boxes = [[639.9999999, 0, 640, 9], [600, 9, 640, 9.0000001], [639.9999999, 0, 700, 9], [639.9, 0, 640, 9]]
+    found = Annotations.pack(Categories(("cat",)), [objects(1, (480, 640), boxes, [1] * 4)])
+    kept = repair_boxes(found, invalid="drop", source="some set", where=str).boxes
+    assert kept.tolist() == [[639.9, 0, 640, 9]]
+    with pytest.raises(ValueError, match="some set, 4 boxes: 3 "):
+        repair_boxes(found, invalid="error", source="some set", where=str)
 
 
 @pytest.mark.parametrize(("indices", "message"), [([4], "no image number 4"), ([-1], "number -1"), ([1, 1], "repeat")])

@@ -37,7 +37,8 @@ def test_decoding_finds_truncated_files(broken):
 
 
 def test_an_error_counts_and_names_them(broken):
-    with pytest.raises(ValueError, match="3 of 5 images are broken: picture 1 cannot be read .*picture 2 is 20x30"):
+    found = "3 of 5 images are broken: picture 1 cannot be read .*picture 2 is 20x30"
+    with pytest.raises(ValueError, match=f"{found}.*leave them out: broken_images=drop"):
         check_images(broken)
 
 
@@ -74,18 +75,21 @@ def test_unknown_words(broken, words, message):
 def test_sizes_from_headers(broken, tmp_path, caplog):
     names = [str(tmp_path / f"{number}.jpg") for number in range(5)]
     with caplog.at_level(logging.WARNING, logger="detzoo"):
-        sizes, readable = read_sizes(names, invalid="drop", source="some set")
+        sizes, readable = read_sizes(names, broken="drop", source="some set")
     assert sizes.tolist() == [[40, 50], [0, 0], [20, 30], [40, 50], [0, 0]] and readable.tolist() == [0, 2, 3]
     assert "some set: 2 of 5 images cannot be read and were dropped" in caplog.text and "1.jpg" in caplog.text
-    with pytest.raises(ValueError, match='some set: 2 of 5 images cannot be read; .*invalid="drop": .*1.jpg'):
-        read_sizes(names, invalid="error", source="some set")
+    advice = 'leave them out with the option broken="drop" of this data set'
+    with pytest.raises(ValueError, match=f"some set: 2 of 5 images cannot be read; .*{advice}: .*1.jpg"):
+        read_sizes(names, broken="error", source="some set")
+    with pytest.raises(ValueError, match="broken = .keep.: expected one of drop, error"):
+        read_sizes(names, broken="keep", source="some set")
 
 
 def test_sizes_of_turned_images(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (50, 40)).save(tmp_path / "a.jpg", exif=exif)
-    sizes, _ = read_sizes([str(tmp_path / "a.jpg")], invalid="error", source="a set")
+    sizes, _ = read_sizes([str(tmp_path / "a.jpg")], broken="error", source="a set")
     assert sizes.tolist() == [[50, 40]], "as it is shown"
 
 

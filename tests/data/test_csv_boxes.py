@@ -144,13 +144,13 @@ def test_images_that_cannot_be_read(read, tmp_path, caplog):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "x.jpg").write_text("no image")
     with caplog.at_level(logging.WARNING, logger="detzoo"):
-        found = read(table)
+        found = read(table, broken="drop")
     assert [Path(found.name(index)).name for index in range(2)] == ["a.jpg", "b.jpg"]
     assert found.annotations.boxes.tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
     assert found.categories.names == ("cat", "dog") and found.annotations.image_ids.tolist() == [1, 3]
     assert "1 of 3 images cannot be read and were dropped" in caplog.text and "x.jpg" in caplog.text
     with pytest.raises(ValueError, match="boxes.csv: 1 of 3 images cannot be read"):
-        read(table, invalid="error")
+        read(table, invalid="drop")
 
 
 @pytest.mark.parametrize(("turn", "size", "white"), [(3, (50, 40), (45, 5)), (6, (40, 50), (5, 5))])

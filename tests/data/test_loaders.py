@@ -3,6 +3,7 @@
 import io
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import yaml
 from PIL import Image
 
 from detzoo import distributed
-from detzoo.data import Augmentation, SyntheticDataset, evaluation_loader, training_loader
+from detzoo.data import Augmentation, SyntheticDataset, evaluation_loader, loaders, training_loader
 from detzoo.data.loaders import EpochBatches
 from detzoo.models import MODELS, build_ssd
 
@@ -227,6 +228,20 @@ def test_image_that_cannot_be_read(picture_set, objects, tmp_path, which):
     for loader in both_loaders(dataset):
         with pytest.raises(ValueError, match="picture 1 cannot be read as an image: "):
             list(loader)
+
+
+def test_mistakes_of_our_own_are_not_put_down_to_the_file(picture_set, objects, monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("a mistake of ours")
+
+    dataset = picture_set([Image.new("RGB", (64, 48))] * 2, [objects(k, (48, 64), [], []) for k in (1, 2)])
+    training, evaluation = both_loaders(dataset)
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="^a mistake of ours"):
+        patch.setattr(Image.Image, "resize", fail)
+        epoch_of(training, 1)
+    monkeypatch.setattr(loaders, "np", SimpleNamespace(array=fail))
+    with pytest.raises(ValueError, match="^a mistake of ours"):
+        list(evaluation)
 
 
 # ---- evaluation ----

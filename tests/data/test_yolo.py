@@ -149,6 +149,14 @@ def test_poses(make):
     np.testing.assert_allclose(YoloDataset(data, "train").annotations.boxes, [[20, 10, 30, 30]])
 
 
+def test_a_pose_whose_box_is_in_pixels(make):
+    content = {"train": "images", "names": ["cat"], "kpt_shape": [1, 2]}
+    with pytest.raises(ValueError, match="a.txt, line 1: got 25 20 10 20 7 9, expected fractions"):
+        YoloDataset(make(content=content, a="0 25 20 10 20 7 9"), "train")
+    found = YoloDataset(make(content=content, a=f"{BOX} 7 9"), "train")
+    assert found.annotations.boxes.shape == (1, 4), "what follows the box is not looked at"
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -195,12 +203,12 @@ def test_images_that_cannot_be_read(make, tmp_path, caplog):
     data = make(train__a=BOX, train__b=None, train__c=BOX)
     (tmp_path / "images/train/a.jpg").write_bytes(b"")
     with caplog.at_level(logging.WARNING, logger="detzoo"):
-        found = YoloDataset(data, "train")
+        found = YoloDataset(data, "train", broken="drop")
     assert [Path(found.name(index)).name for index in range(2)] == ["b.jpg", "c.jpg"]
     assert found.annotations.image_ids.tolist() == [2, 3] and found.annotations.offsets.tolist() == [0, 0, 1]
     assert "1 of 3 images cannot be read and were dropped" in caplog.text and "a.jpg" in caplog.text
     with pytest.raises(ValueError, match="1 of 3 images cannot be read.*a.jpg"):
-        YoloDataset(data, "train", invalid="error")
+        YoloDataset(data, "train", invalid="drop")
 
 
 def test_an_image_that_a_camera_was_turned_for(make, tmp_path):
