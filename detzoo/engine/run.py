@@ -1,19 +1,15 @@
 """A run: its processes, device, seed and folder."""
 
-import csv
 import ctypes
-import itertools
 import logging
 import os
 import platform
 import random
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -24,14 +20,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from .. import distributed
 from ..hub import DownloadError
-from ..models.checkpoint import LAST
+from .folder import agree_on_folder, temporary_folder
 from .precision import PRECISIONS, choose_precision, tune_for_cpu
 
 logger = logging.getLogger("detzoo")
 
 DEVICES = ("auto", "cpu", "cuda")
-AUTO = "auto"
-RUNS = Path("runs")
 
 
 @dataclass(frozen=True)
@@ -92,7 +86,7 @@ def start_run(
     Args:
         name: first part of the folder's name where none is given.
         folder: of the run; None for runs/<name>-<time>.
-        resume: folder of a run to go on with, or "auto", see `find_folder`.
+        resume: folder of a run to go on with, or "auto", see `folder.find_folder`.
         device: auto, cpu or cuda.
         seed: of everything random in this process.
         precision: a name in `PRECISIONS`, or auto.
@@ -105,71 +99,12 @@ def start_run(
     with start_processes(device) as chosen, ExitStack() as stack:
         _seed(seed)
         if throw_away:
-            path, goes_on = Path(distributed.from_main(_temporary_folder(stack))), False
+            path, goes_on = temporary_folder(stack), False
         else:
-            path, goes_on = _agree_on_folder(stack, name, folder, resume, epochs)
+            path, goes_on = agree_on_folder(stack, name, folder, resume, epochs)
         run = Run(chosen, path, choose_precision(precision, chosen), goes_on, temporary=throw_away)
         logger.info("%s, %s", chosen, run.precision)
         yield run
-
-
-def find_folder(
-    name: str, folder: str | None, resume: str | None, epochs: int | None = None
-) -> tuple[Path | None, bool]:
-    """The folder of a run, None for a new one of its own, and whether it holds one to go on with.
-
-    Args:
-        name: first part of the folder's name where none is given.
-        folder: None for runs/<name>-<time>.
-        resume: the folder of a run; or "auto": `folder`, or without one the newest runs/<name>-<time> that holds a run
-            with epochs to do, and a new run where there is none; None to begin.
-        epochs: of a whole run.
-
-    Raises:
-        ValueError: if `resume` is no folder of a run, or `folder` holds one and `resume` does not say so.
-    """
-    if resume == AUTO:
-        if folder:
-            return Path(folder), (Path(folder) / LAST).is_file()
-        newest_first = sorted(RUNS.glob(f"{name}-{'[0-9]' * 8}-{'[0-9]' * 6}*"), reverse=True)
-        begun = (path for path in newest_first if (path / LAST).is_file() and not _is_finished(path, epochs))
-        if (path := next(begun, None)) is not None:
-            return path, True
-    elif resume:
-        _check_resumed(resume, folder)
-        return Path(resume), True
-    elif folder and (Path(folder) / LAST).exists():
-        raise ValueError(
-            f"folder={folder} holds a run already: say resume=auto to go on with it, or name another folder"
-        )
-    return Path(folder) if folder else None, False
-
-
-def _is_finished(folder: Path, epochs: int | None) -> bool:
-    """Whether the log of a run has its last epoch."""
-    log = folder / "log.csv"
-    if epochs is None or not log.is_file():
-        return False
-    with log.open(newline="", encoding="utf-8") as file:
-        return any(int(row["epoch"]) >= epochs for row in csv.DictReader(file))
-
-
-def _make_folder(name: str) -> Path:
-    """runs/<name>-<time>, with a number behind it if it is taken: jobs of a sweep may start within a second."""
-    wanted = RUNS / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    for number in itertools.count(1):
-        path = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
-        with suppress(FileExistsError):
-            path.mkdir(parents=True)
-            return path
-    raise AssertionError("numbers do not end")
-
-
-def _remove_if_empty(folder: Path) -> None:
-    """A start that was refused leaves nothing."""
-    with suppress(OSError):
-        folder.rmdir()
-        folder.parent.rmdir()
 
 
 @contextmanager
@@ -254,48 +189,10 @@ def _choose_device(device: str) -> torch.device:
     return torch.device("cuda", index)
 
 
-def _check_resumed(resume: str, folder: str | None) -> None:
-    if not (Path(resume) / LAST).is_file():
-        raise ValueError(f"resume={resume}: there is no {LAST} in this folder; expected one that a run wrote to")
-    if folder and Path(resume).resolve() != Path(folder).resolve():
-        raise ValueError(
-            f"resume={resume} and folder={folder} differ: a run goes on in its own folder, leave folder out"
-        )
-
-
-def _temporary_folder(stack: ExitStack) -> str | None:
-    """A folder that is gone when the stack is closed, made on rank 0."""
-    if not distributed.is_main():
-        return None
-    return stack.enter_context(TemporaryDirectory(prefix="detzoo-", ignore_cleanup_errors=True))
-
-
 def _seed(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)  # the same on every rank: DDP starts from rank 0's weights, loaders have seeds of their own
-
-
-def _agree_on_folder(
-    stack: ExitStack, name: str, folder: str | None, resume: str | None, epochs: int | None
-) -> tuple[Path, bool]:
-    """What rank 0 finds, on every rank: a clock read on each would give each a folder of its own, and one that looks
-    later might see what another has written.
-    """
-    found: tuple[Path, bool] | ValueError | None = None
-    if distributed.is_main():
-        try:
-            path, goes_on = find_folder(name, folder, resume, epochs)
-            if path is None:
-                path = _make_folder(name)
-                stack.callback(_remove_if_empty, path)
-            found = path, goes_on
-        except ValueError as error:
-            found = error
-    found = distributed.from_main(found)
-    if isinstance(found, ValueError):
-        raise found
-    return found
 
 
 def _keep_freed_memory() -> None:

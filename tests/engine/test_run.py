@@ -87,7 +87,7 @@ def test_nothing_to_resume(tmp_path):
 
 def test_two_runs_in_one_second_have_two_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run_module.time, "strftime", lambda form: "20260101-100000")
+    monkeypatch.setattr("detzoo.engine.folder.time.strftime", lambda form: "20260101-100000")
     with start() as one, start() as other:
         assert [run.folder.name for run in (one, other)] == ["test-20260101-100000", "test-20260101-100000-2"]
         (one.folder / "config.yaml").touch()
