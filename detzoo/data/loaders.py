@@ -120,7 +120,10 @@ def _put_down_to(name: str) -> Iterator[None]:
     try:
         yield
     except UNREADABLE_IMAGE as error:
-        raise ValueError(unreadable(name, error)) from error
+        raise ValueError(
+            f"{unreadable(name, error)}; check_images=decode finds such files before the first step, and with "
+            "broken_images=drop leaves them out"
+        ) from error
 
 
 class EpochBatches(Sampler[list[Key]]):

@@ -6,6 +6,7 @@ from typing import Any, TypeVar, get_args
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
 
 from ..data import TRANSFORMS, dataset_problems
 from ..data.base import InvalidBoxes
@@ -190,13 +191,17 @@ def typed(config: DictConfig, schema: type[T]) -> T:
     """What Hydra composed as an object of its schema.
 
     Raises:
-        ConfigError: for options that were added (`+option=...`) but that the schema does not have.
+        ConfigError: for options that were added (`+option=...`) but that the schema does not have, and for one that has
+            no value.
     """
     known = [field.name for field in fields(schema)]
     foreign = [f"no option {name!r}: {suggest(name, known)}" for name in map(str, config) if name not in known]
     if foreign:
         raise ConfigError(foreign)
-    return OmegaConf.to_object(config)
+    try:
+        return OmegaConf.to_object(config)
+    except MissingMandatoryValue as error:
+        raise ConfigError([f"{error.full_key} is not set: say {error.full_key}=..."]) from None
 
 
 def check_run(config: TrainConfig) -> None:

@@ -105,7 +105,9 @@ def _remove_if_empty(folder: Path) -> None:
 
 def _check_resumed(resume: str, folder: str | None) -> None:
     if not (Path(resume) / LAST).is_file():
-        raise ValueError(f"resume={resume}: there is no {LAST} in this folder; expected one that a run wrote to")
+        raise ValueError(
+            f"resume={resume}: there is no {LAST} in this folder; expected one that a run wrote to, or resume=auto"
+        )
     if folder and Path(resume).resolve() != Path(folder).resolve():
         raise ValueError(
             f"resume={resume} and folder={folder} differ: a run goes on in its own folder, leave folder out"

@@ -47,6 +47,8 @@ def build_model(config: TrainConfig, categories: Categories, run: Run) -> SSD:
         model = synchronise_batch_norm(model, run.device)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     logger.info("model with %s trained parameters, %d classes with background", f"{trained:,}", categories.num_classes)
+    names = categories.names if len(categories) <= 20 else (*categories.names[:20], "...")
+    logger.info("classes: %s", ", ".join(names))
     return model.to(run.device, memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
 
 

@@ -80,7 +80,9 @@ def finish(
     """Measure the best checkpoint once more, write `metrics.json` and pictures, and say where all of it lies."""
     best = progress.best_model(run.folder)
     if best is None:
-        logger.info("no epoch was evaluated yet; the run so far is in %s", run.folder)
+        logger.info(
+            "there is no %s (no epoch was evaluated yet, or it was deleted); the run is in %s", BEST, run.folder
+        )
         return
     model, epoch = best
     facts = {"checkpoint": BEST, "epoch": epoch}
@@ -88,7 +90,9 @@ def finish(
     if run.temporary:
         logger.info("every part of the program ran; nothing of it is kept")
     else:
-        logger.info("checkpoints, log and metrics: %s\npictures: %s", run.folder, run.folder / "pictures")
+        logger.info("checkpoints, log and metrics: %s", run.folder)
+        if pictures:
+            logger.info("pictures: %s", run.folder / "pictures")
 
 
 def report(

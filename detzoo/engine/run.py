@@ -142,6 +142,10 @@ def plain_errors() -> Iterator[None]:
             raise  # the other jobs of a sweep are still to come, and Hydra tells in the end which ones failed
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
         raise SystemExit(2) from error
+    except KeyboardInterrupt:
+        told = "interrupted; a run goes on after its last checkpoint with the same command line and resume=FOLDER"
+        print(f"{Path(sys.argv[0]).name}: {told}", file=sys.stderr)
+        raise SystemExit(130) from None  # as shells count it
 
 
 def _is_one_of_a_sweep() -> bool:

@@ -48,7 +48,7 @@ class Updater:
     mean: AveragedModel | None = None
 
     def step(self, batch: Batch) -> dict[str, float]:
-        """Learn from a batch; the losses as numbers.
+        """Learn from a batch; the losses as numbers, those of the batch of all processes.
 
         Raises:
             FloatingPointError: if the loss or a gradient is not finite; no weight was changed then, in any process.
@@ -59,7 +59,8 @@ class Updater:
         names, columns = losses[0].keys(), zip(*(part.values() for part in losses), strict=True)
         means = torch.stack([torch.stack(column).mean() for column in columns])
         norm = self._gradient_norm()
-        *numbers, length = torch.stack((means.sum(), *means, norm)).tolist()  # the one place where a GPU is waited for
+        told = distributed.mean_tensor(torch.stack((means.sum(), *means, norm)))
+        *numbers, length = told.tolist()  # the one place where a GPU is waited for
         values = dict(zip(("loss", *names), numbers, strict=True))
         if not math.isfinite(values["loss"]):
             raise FloatingPointError(f"the loss is not finite ({values}); no weight was changed by this step")
