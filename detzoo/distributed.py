@@ -74,12 +74,6 @@ def main_first() -> Iterator[None]:
             barrier()
 
 
-def mean(values: list[float]) -> list[float]:
-    """Element-wise mean over ranks of a short list of numbers, on every rank."""
-    per_rank = gather(values)
-    return [sum(column) / len(per_rank) for column in zip(*per_rank, strict=True)]
-
-
 def mean_tensor(tensor: Tensor) -> Tensor:
     """Element-wise mean of a floating tensor over ranks, on every rank; no gradient passes. All ranks must call it."""
     if not is_distributed():

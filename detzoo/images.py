@@ -1,5 +1,7 @@
 """Pictures from files: whatever is stored, as 8-bit RGB."""
 
+from pathlib import Path
+
 import numpy as np
 from PIL import Image
 
@@ -14,3 +16,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
         deep = image.mode != "I" or grey.max(initial=0) > 255
         image = Image.fromarray((grey // 257 if deep else grey).clip(0, 255).astype(np.uint8))
     return image.convert("RGB")
+
+
+def unreadable(name: str | Path, error: BaseException) -> str:
+    """What is told of an image that could not be opened or decoded."""
+    return f"{name} cannot be read as an image: {error}"

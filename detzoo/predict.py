@@ -11,7 +11,7 @@ from torch import Tensor
 from .categories import UNUSED
 from .components.preprocess import ToRGB
 from .files import replacing
-from .images import UNREADABLE_IMAGE
+from .images import UNREADABLE_IMAGE, unreadable
 from .models import SSD
 from .structures import Detection
 from .viz import draw_boxes
@@ -35,7 +35,7 @@ def read_image(path: str | Path) -> Tensor:
         with Image.open(path) as image:
             return ToRGB()(image)
     except UNREADABLE_IMAGE as error:
-        raise ValueError(f"{path} cannot be read as an image: {error}") from error
+        raise ValueError(unreadable(path, error)) from error
 
 
 def detect_file(model: SSD, path: str | Path, *, score_threshold: float) -> FileDetection:

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, get_args
 import numpy as np
 from PIL import Image
 
-from ..images import UNREADABLE_IMAGE
+from ..images import UNREADABLE_IMAGE, unreadable
 from .base import DetectionDataset, InvalidBoxes, first_of, orientation
 from .subset import subset
 
@@ -105,11 +105,6 @@ def size_problem(image: Image.Image, dataset: DetectionDataset, index: int) -> s
         f"{dataset.name(index)} is {image.height}x{image.width} pixels (height x width) but was annotated as "
         f"{height}x{width}"
     )
-
-
-def unreadable(name: str, error: BaseException) -> str:
-    """What is told of an image that could not be opened or decoded."""
-    return f"{name} cannot be read as an image: {error}"
 
 
 def _look_at(dataset: DetectionDataset, index: int, decode: bool) -> str:

@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .. import distributed
-from ..images import UNREADABLE_IMAGE, to_rgb
+from ..images import UNREADABLE_IMAGE, to_rgb, unreadable
 from ..structures import PaddedTargets, Target, pad_targets
 from .base import DetectionDataset
-from .check import size_problem, unreadable
+from .check import size_problem
 from .geometry import Size
 from .shots import Record
 from .transforms import Augmentation, augment

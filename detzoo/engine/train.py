@@ -222,20 +222,17 @@ class Meter:
         self._last = now
 
     def means(self) -> dict[str, float]:
-        """Mean losses over steps and ranks."""
-        return {name: value / self.done for name, value in self._over_ranks().items()}
+        """Mean losses over the steps."""
+        return {name: value / self.done for name, value in self.sums.items()}
 
     def state(self) -> dict[str, Any]:
-        """The arguments of an equal meter, means over ranks; all ranks must call it."""
-        return {"done": self.done, "sums": self._over_ranks(), "seconds": self.seconds, "waited": self.waited}
+        """The arguments of an equal meter."""
+        return {"done": self.done, "sums": dict(self.sums), "seconds": self.seconds, "waited": self.waited}
 
     def times(self) -> dict[str, float]:
         """Mean seconds of a step, and those of them for data."""
         return {"step_seconds": self.seconds / self.done, "data_seconds": self.waited / self.done}
 
-    def _over_ranks(self) -> dict[str, float]:
-        return dict(zip(self.sums, distributed.mean(list(self.sums.values())), strict=True))
-
     def __str__(self) -> str:
-        losses = "  ".join(f"{name} {value / self.done:.3f}" for name, value in self.sums.items())
+        losses = "  ".join(f"{name} {value:.3f}" for name, value in self.means().items())
         return f"{losses}  {self.seconds / self.done:.3f} s a step, {self.waited / self.done:.3f} of it for data"
