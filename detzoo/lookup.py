@@ -93,8 +93,13 @@ def resolve_part(
 def build_part(table: Mapping[str, Any], part: Part, what: str, **derived: Any) -> Any:
     """Build a part by name or dotted path; the keywords given here are those of `derived` that the builder takes."""
     builder, options = resolve_part(table, part, what, derived)
-    taken = inspect.signature(builder).parameters
-    return builder(**{name: value for name, value in derived.items() if name in taken}, **options)
+    return builder(**{name: derived[name] for name in taken_by(builder, derived)}, **options)
+
+
+def taken_by(builder: Callable, names: Collection[str]) -> list[str]:
+    """Which of the names are parameters of the builder."""
+    parameters = inspect.signature(builder).parameters
+    return [name for name in names if name in parameters]
 
 
 def option_problems(

@@ -35,11 +35,14 @@ class Detection(TypedDict):
 
 
 class Predictions(NamedTuple):
-    """Raw output of the network: `logits` [B, A, C], `deltas` [B, A, 4] and their `default_boxes` [A, 4]."""
+    """Raw output of the network: `logits` [B, A, C], `deltas` [B, A, 4], their `default_boxes` [A, 4], and how many of
+    these each level has, finest first.
+    """
 
     logits: Tensor
     deltas: Tensor
     default_boxes: Tensor
+    levels: tuple[int, ...]
 
 
 class PaddedTargets(NamedTuple):

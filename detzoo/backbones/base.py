@@ -18,6 +18,7 @@ class Backbone(nn.Module):
         extras: blocks behind the trunk; the output of each is a map.
         channels: channels of each map.
         stages: number of the trunk layer with which each stage begins; what one freezes is a number of stages.
+        first_stride: pixels of the input between neighbouring cells of the first map.
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class Backbone(nn.Module):
         extras: Sequence[nn.Module],
         channels: Sequence[int],
         stages: Sequence[int],
+        first_stride: int = 8,
     ) -> None:
         super().__init__()
         assert len(taps) + len(extras) == len(channels) and stages[0] == 0
@@ -35,6 +37,7 @@ class Backbone(nn.Module):
         self.norms = nn.ModuleDict({str(layer): norm for layer, norm in taps.items() if norm is not None})
         self.extras = nn.ModuleList(extras)
         self.channels = list(channels)
+        self.first_stride = first_stride
         self.stages = [slice(start, end) for start, end in zip(stages, [*stages[1:], len(trunk)], strict=True)]
         self.frozen_stages = 0
 

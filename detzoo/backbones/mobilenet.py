@@ -50,7 +50,7 @@ def mobilenet_v1(extras: ExtraKind = "ssd", width: float = 1.0) -> Backbone:
     last = [make(inputs, outputs) for inputs, outputs in zip(channels[1:], V1_EXTRAS, strict=False)]
     for block in last:
         xavier_init(block)
-    return Backbone(trunk, {V1_LAST_AT_16: None, len(trunk) - 1: None}, last, channels, V1_STAGES)
+    return Backbone(trunk, {V1_LAST_AT_16: None, len(trunk) - 1: None}, last, channels, V1_STAGES, 16)
 
 
 def mobilenet_v2(width: float = 1.0) -> Backbone:
@@ -74,7 +74,7 @@ def mobilenet_v2(width: float = 1.0) -> Backbone:
     for extra in extras:
         xavier_init(extra)
     return Backbone(
-        layers, {EXPANSION_V2: None, len(layers) - 1: None}, extras, channels, (0, 2, 4, 7, 14, len(layers) - 1)
+        layers, {EXPANSION_V2: None, len(layers) - 1: None}, extras, channels, (0, 2, 4, 7, 14, len(layers) - 1), 16
     )
 
 
@@ -97,7 +97,7 @@ def mobilenet_v3_large(reduced_tail: bool = True) -> Backbone:
         normal_init(module)
     # stages begin at the stem, at each strided block and at the last convolution, as torchvision counts them
     return Backbone(
-        layers, {EXPANSION_V3: None, len(layers) - 1: None}, extras, channels, (0, 2, 4, 7, 13, len(layers) - 1)
+        layers, {EXPANSION_V3: None, len(layers) - 1: None}, extras, channels, (0, 2, 4, 7, 13, len(layers) - 1), 16
     )
 
 

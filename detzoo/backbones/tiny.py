@@ -25,7 +25,7 @@ def tiny(channels: Sequence[int] = (24, 48, 96, 128, 160), first_level: int = 3,
         raise ValueError(f"tiny: expected at least one convolution in a block, got convolutions={convolutions}")
     blocks = [_block(inputs, outputs, convolutions) for inputs, outputs in zip((3, *channels), channels)]
     taps = {block: None for block in range(first_level - 1, len(channels))}
-    return Backbone(blocks, taps, [], channels[first_level - 1 :], range(len(channels)))
+    return Backbone(blocks, taps, [], channels[first_level - 1 :], range(len(channels)), 2**first_level)
 
 
 def tiny_ssd() -> Backbone:

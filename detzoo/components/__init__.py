@@ -6,8 +6,9 @@ A new part is a class in a file here, a line in a table, and a test.
 from .coder import BoxCoder
 from .default_boxes import DefaultBoxGenerator
 from .heads import BiasedSSDLiteHead, SSDHead, SSDLiteHead
-from .losses import MultiBoxLoss
+from .losses import MultiBoxLoss, foreground_softmax
 from .matcher import SSDMatcher
+from .necks import FPN
 from .postprocess import Postprocess
 from .preprocess import RESIZES, Preprocess
 from .suppression import nms_mask
@@ -21,6 +22,7 @@ DEFAULT_BOXES = {
 MATCHERS = {"ssd": SSDMatcher}
 CODERS = {"centre_size": BoxCoder}
 HEADS = {"ssd": SSDHead, "ssdlite": SSDLiteHead, "ssdlite_biased": BiasedSSDLiteHead}
+NECKS = {"fpn": FPN}
 LOSSES = {"multibox": MultiBoxLoss}
 PREPROCESSES = {"warp": Preprocess}
 POSTPROCESSES = {"nms": Postprocess}
@@ -31,10 +33,12 @@ __all__ = [
     "HEADS",
     "LOSSES",
     "MATCHERS",
+    "NECKS",
     "POSTPROCESSES",
     "PREPROCESSES",
     "RESIZES",
     "BiasedSSDLiteHead",
+    "FPN",
     "BoxCoder",
     "DefaultBoxGenerator",
     "MultiBoxLoss",
@@ -44,5 +48,6 @@ __all__ = [
     "SSDLiteHead",
     "SSDMatcher",
     "assign_targets",
+    "foreground_softmax",
     "nms_mask",
 ]

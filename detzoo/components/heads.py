@@ -1,5 +1,6 @@
 """Heads: feature maps in, class logits and box deltas out, in the order of the default boxes."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -42,6 +43,12 @@ class DenseHead(nn.Module):
         logits = [_rows(predict(x), self.num_classes) for predict, x in zip(self.classification, maps, strict=True)]
         deltas = [_rows(predict(x), 4) for predict, x in zip(self.regression, maps, strict=True)]
         return torch.cat(logits, dim=1), torch.cat(deltas, dim=1)
+
+    def start_at(self, prior: float) -> None:
+        """Give every class this probability in the beginning, as a sigmoid (arXiv:1708.02002, section 3.3)."""
+        for predictor in self.classification:
+            last = [layer for layer in predictor.modules() if isinstance(layer, nn.Conv2d)][-1]
+            nn.init.constant_(last.bias, math.log(prior / (1 - prior)))
 
 
 class SSDHead(DenseHead):

@@ -1,6 +1,7 @@
-"""What a detector is punished for.
+"""What a detector is punished for, and what its logits mean.
 
 Shape letters: B images, A default boxes per image, C classes (0 is background). Every loss takes the same five tensors.
+Its `scores` turns logits [B, A, C] into the scores of the classes but background, [B, A, C - 1], as they were trained.
 """
 
 import torch
@@ -8,6 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import distributed
+
+
+def foreground_softmax(logits: Tensor) -> Tensor:
+    """Scores [B, A, C - 1] of the classes but background, from logits [B, A, C]; always float32."""
+    return logits.float().softmax(dim=-1)[..., 1:]
 
 
 class MultiBoxLoss(nn.Module):
@@ -64,6 +70,10 @@ class MultiBoxLoss(nn.Module):
             "bbox_regression": (box_error * positive).sum() / matches,
             "classification": (entropy * (positive | negative)).sum() / wanted_matches,
         }
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Scores of the classes but background, [B, A, C - 1]."""
+        return foreground_softmax(logits)
 
     def _of_the_batch(self, count: Tensor) -> Tensor:
         """A count per process: this one's own, or while several train the mean of theirs."""

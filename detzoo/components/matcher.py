@@ -1,9 +1,14 @@
-"""Which default box is responsible for which object."""
+"""Which default box is responsible for which object.
+
+A matcher takes the predictions of a batch, whose default boxes it matches, and the padded ground truth in the same
+pixels; it gives the object of each default box, [B, A] int64 indices into N, -1 for background.
+"""
 
 import torch
 from torch import Tensor, nn
 
 from ..ops import pairwise_iou
+from ..structures import PaddedTargets, Predictions
 
 
 class SSDMatcher(nn.Module):
@@ -22,18 +27,10 @@ class SSDMatcher(nn.Module):
         self.iou_threshold = iou_threshold
 
     @torch.no_grad()
-    def forward(self, default_boxes: Tensor, boxes: Tensor, mask: Tensor) -> Tensor:
-        """The object of each default box, -1 for background.
-
-        Args:
-            default_boxes: [A, 4] xyxy.
-            boxes: [B, N, 4] xyxy, padded.
-            mask: [B, N], true where there is an object.
-
-        Returns:
-            [B, A] int64, indices into N.
-        """
-        iou = pairwise_iou(boxes, default_boxes).masked_fill(~mask[..., None], -1)  # [B, N, A]
+    def forward(self, predictions: Predictions, targets: PaddedTargets) -> Tensor:
+        """The object of each default box, [B, A]; what the network says does not count."""
+        mask = targets.mask
+        iou = pairwise_iou(targets.boxes, predictions.default_boxes).masked_fill(~mask[..., None], -1)  # [B, N, A]
         overlap, match = iou.max(dim=1)  # [B, A]
         match = match.masked_fill(overlap < self.iou_threshold, -1)
 

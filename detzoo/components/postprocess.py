@@ -1,4 +1,4 @@
-"""From logits and boxes to detections."""
+"""From scores and boxes to detections."""
 
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ class Candidates(NamedTuple):
 
 
 class Postprocess(nn.Module):
-    """Softmax, threshold, the best `top_k` of each class, greedy suppression, the best of each image.
+    """Threshold, the best `top_k` of each class, greedy suppression, the best of each image.
 
     Boxes are clipped to the image before suppression, as in torchvision.
 
@@ -52,21 +52,20 @@ class Postprocess(nn.Module):
         self.top_k = top_k
         self.detections_per_image = detections_per_image
 
-    def forward(self, logits: Tensor, boxes: Tensor, size: tuple[int, int]) -> list[Detection]:
+    def forward(self, scores: Tensor, boxes: Tensor, size: tuple[int, int]) -> list[Detection]:
         """Detections of each image, best first.
 
         Args:
-            logits: [B, A, C].
+            scores: [B, A, C - 1], of the classes but background.
             boxes: [B, A, 4] xyxy pixels of the network's input.
             size: height and width of the network's input.
         """
-        candidates = self._candidates(logits, clip_boxes(boxes, size))
-        kept = self._suppress(candidates, len(logits))
-        return _split(kept, len(logits))
+        candidates = self._candidates(scores, clip_boxes(boxes, size))
+        kept = self._suppress(candidates, len(scores))
+        return _split(kept, len(scores))
 
-    def _candidates(self, logits: Tensor, boxes: Tensor) -> Candidates:
+    def _candidates(self, scores: Tensor, boxes: Tensor) -> Candidates:
         """What is above the threshold and among the `top_k` of its class, by image, best first."""
-        scores = logits.float().softmax(dim=-1)[..., 1:]  # [B, A, C - 1]
         images, anchors, classes = (scores > self.score_threshold).nonzero(as_tuple=True)
         scores = scores[images, anchors, classes]
         order = scores.argsort(descending=True, stable=True)

@@ -3,26 +3,27 @@
 import torch
 from torch import Tensor, nn
 
-from ..structures import PaddedTargets
+from ..structures import PaddedTargets, Predictions
 from .coder import BoxCoder
 
 
 @torch.no_grad()
 def assign_targets(
-    targets: PaddedTargets, default_boxes: Tensor, matcher: nn.Module, coder: BoxCoder
+    predictions: Predictions, targets: PaddedTargets, matcher: nn.Module, coder: BoxCoder
 ) -> tuple[Tensor, Tensor]:
     """Class and deltas wanted from every default box.
 
     Args:
-        targets: ground truth of B images in pixels of the network's input.
-        default_boxes: [A, 4] xyxy in the same pixels.
+        predictions: default boxes, in pixels of the network's input, and what the network says of them.
+        targets: ground truth of B images in the same pixels.
         matcher: gives [B, A] indices into the objects, -1 for background.
         coder: turns boxes into deltas.
 
     Returns:
         labels [B, A], 0 for background, and deltas [B, A, 4], 0 for background.
     """
-    match = matcher(default_boxes, targets.boxes, targets.mask)  # [B, A]
+    default_boxes = predictions.default_boxes
+    match = matcher(predictions, targets)  # [B, A]
     positive = match >= 0
     index = match.clamp(min=0)
     labels = targets.labels.gather(1, index) * positive

@@ -13,6 +13,7 @@ from ..components import (
     HEADS,
     LOSSES,
     MATCHERS,
+    NECKS,
     POSTPROCESSES,
     PREPROCESSES,
     BoxCoder,
@@ -20,20 +21,42 @@ from ..components import (
     Postprocess,
     Preprocess,
 )
-from ..lookup import ConfigError, build_part, resolve_part
+from ..lookup import ConfigError, resolve_part, taken_by
 from .config import SSDConfig, check_config
 from .ssd import SSD, level_problem
 
+# In the order in which they are built: a part may ask for what those before it say.
 TABLES: dict[str, Mapping[str, Any]] = {
     "backbone": BACKBONES,
+    "neck": NECKS,
     "default_boxes": DEFAULT_BOXES,
-    "matcher": MATCHERS,
     "coder": CODERS,
+    "matcher": MATCHERS,
     "loss": LOSSES,
     "preprocess": PREPROCESSES,
     "postprocess": POSTPROCESSES,
-}  # and HEADS: a head is built last, from what the others say
-HEAD_DERIVED = ("channels", "boxes_per_cell", "num_classes")
+    "head": HEADS,
+}
+Known = dict[str, Any]  # the size, the number of classes, and the parts that are there
+Facts = dict[str, Callable[[Known], Any]]
+CODER: Facts = {"coder": lambda known: known["coder"]}
+# What a part is told of the others, if its builder has a parameter of that name.
+DERIVED: dict[str, Facts] = {
+    "neck": {"channels": lambda known: known["backbone"].channels},
+    "default_boxes": {
+        "image_size": lambda known: known["size"],
+        "num_levels": lambda known: len(known["backbone"].channels),
+        "first_stride": lambda known: getattr(known["backbone"], "first_stride", None),
+    },
+    "matcher": CODER,
+    "loss": CODER,
+    "preprocess": {"size": lambda known: known["size"]},
+    "head": {
+        "channels": lambda known: known.get("neck", known["backbone"]).channels,
+        "boxes_per_cell": lambda known: known["default_boxes"].boxes_per_cell,
+        "num_classes": lambda known: known["num_classes"],
+    },
+}
 T = TypeVar("T")
 
 
@@ -43,6 +66,7 @@ def build_ssd(
     categories: Categories | None = None,
     backbone: Backbone | None = None,
     default_boxes: DefaultBoxGenerator | None = None,
+    neck: nn.Module | None = None,
     head: nn.Module | None = None,
     matcher: nn.Module | None = None,
     coder: BoxCoder | None = None,
@@ -56,6 +80,7 @@ def build_ssd(
         config: an `SSDConfig`, a mapping of its fields, or OmegaConf's form of either.
         categories: names of the classes; where given, `num_classes` follows from them.
         backbone: a finished part, as are the rest.
+        neck: see there; states `channels`.
         default_boxes: see there.
         head: see there.
         matcher: see there.
@@ -69,43 +94,53 @@ def build_ssd(
             nearest right word, unknown names, numbers of levels that do not fit.
     """
     values, problems = check_config(config)
-    ready = (backbone, default_boxes, matcher, coder, loss, preprocess, postprocess)
-    given = {"head": head, **dict(zip(TABLES, ready, strict=True))}
-    unfinished = [name for name, part in given.items() if part is not None and not isinstance(part, nn.Module)]
+    finished = (backbone, neck, default_boxes, coder, matcher, loss, preprocess, postprocess, head)
+    given = {name: part for name, part in zip(TABLES, finished, strict=True) if part is not None}
+    _check_finished(given)
+    known: Known = {"size": tuple(values["size"])}
+    configured = values["num_classes"] if head is None else head.num_classes
+    if (num_classes := _attempt(problems, _num_classes, configured, categories)) is not None:
+        known["num_classes"] = num_classes
+    for name, table in TABLES.items():
+        if name in given:
+            known[name] = given[name]
+        elif name in values and (name, values[name]) != ("neck", None):  # a missing part is a problem already
+            part = _attempt(problems, _build, table, values[name], name, known)
+            known |= {} if part is None else {name: part}
+        if name == "default_boxes" and (misfits := _level_problems(known)):
+            problems += misfits
+            del known[name]  # the head would stumble over them again
+    if preprocess is not None and preprocess.size != known["size"]:
+        problems.append(f"the finished preprocess makes images of {preprocess.size}, but model.size is {known['size']}")
+    if problems:
+        raise ConfigError(problems)
+    if head is None and (prior := getattr(known["loss"], "prior", None)) is not None:
+        known["head"].start_at(prior)
+    return SSD(**{name: known[name] for name in TABLES if name in known}, categories=categories)
+
+
+def _check_finished(given: Mapping[str, Any]) -> None:
+    unfinished = [name for name, part in given.items() if not isinstance(part, nn.Module)]
     if unfinished:
         advice = "is no finished part (an nn.Module); a part by name belongs in the config"
         raise ConfigError([f"{name}={given[name]!r} {advice}" for name in unfinished])
-    size = tuple(values["size"])
-    derived = {"default_boxes": {"image_size": size}, "preprocess": {"size": size}}
-    parts = {
-        name: given[name] if given[name] is not None else _build(problems, values, name, derived.get(name, {}))
-        for name in TABLES
-    }
-    configured = values["num_classes"] if head is None else head.num_classes
-    num_classes = _attempt(problems, _num_classes, configured, categories)
-    if head is None:  # it needs the others: look at its options even where one of them is missing
-        _attempt(problems, resolve_part, HEADS, values["head"], "head", HEAD_DERIVED)
-    problems += _level_problems(parts["backbone"], parts["default_boxes"])
-    if preprocess is not None and preprocess.size != size:
-        problems.append(f"the finished preprocess makes images of {preprocess.size}, but model.size is {size}")
-    if problems:
-        raise ConfigError(problems)
-    if head is None:
-        facts = (parts["backbone"].channels, parts["default_boxes"].boxes_per_cell, num_classes)
-        head = build_part(HEADS, values["head"], "head", **dict(zip(HEAD_DERIVED, facts, strict=True)))
-    return SSD(**parts, head=head, categories=categories)
 
 
-def _build(problems: list[str], values: Mapping[str, Any], name: str, derived: Mapping[str, Any]) -> Any:
-    if name not in values:  # a missing part is among the problems already
+def _build(table: Mapping[str, Any], part: Any, name: str, known: Known) -> Any:
+    """A part by name, or None where the part that it asks about is missing, once its options were looked at."""
+    derived = DERIVED.get(name, {})
+    builder, options = resolve_part(table, part, name, derived)
+    try:
+        facts = {fact: derived[fact](known) for fact in taken_by(builder, derived)}
+    except KeyError:
         return None
-    return _attempt(problems, build_part, TABLES[name], values[name], name, **derived)
+    return builder(**facts, **options)
 
 
-def _level_problems(backbone: Backbone | None, default_boxes: DefaultBoxGenerator | None) -> list[str]:
-    if backbone is None or default_boxes is None:
+def _level_problems(known: Known) -> list[str]:
+    if "backbone" not in known or "default_boxes" not in known:
         return []
-    problem = level_problem(backbone, default_boxes)
+    problem = level_problem(known["backbone"], known["default_boxes"])
     return [problem] if problem else []
 
 

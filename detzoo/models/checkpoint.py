@@ -6,7 +6,6 @@ from typing import Any
 import torch
 
 from ..categories import Categories
-from ..components import HEADS
 from ..files import replacing
 from ..lookup import split_part
 from .build import TABLES, build_ssd
@@ -88,9 +87,8 @@ def load_checkpoint(path: str | Path, *, trust_parts: bool = False) -> SSD:
 
 def _refuse_foreign_parts(config: dict[str, Any], path: Path) -> None:
     """Only what stands in a table is built for a file from anywhere: a dotted path could name `os.system`."""
-    tables = {**TABLES, "head": HEADS}
-    parts = {what: split_part(config[what], what)[0] for what in tables if what in config}
-    foreign = [f"{what}: {name}" for what, name in parts.items() if name not in tables[what]]
+    parts = {what: split_part(config[what], what)[0] for what in TABLES if config.get(what) is not None}
+    foreign = [f"{what}: {name}" for what, name in parts.items() if name not in TABLES[what]]
     if foreign:
         raise ValueError(
             f"{path} names parts that are not detzoo's ({'; '.join(foreign)}), and building them would run code that "

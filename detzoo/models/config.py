@@ -22,6 +22,7 @@ class SSDConfig:
         size: height and width of the network's input in pixels.
         num_classes: classes with background; None where the data set's categories decide.
         head: a part of `HEADS`.
+        neck: a part of `NECKS`, between backbone and head; None for none.
         matcher: a part of `MATCHERS`.
         coder: a part of `CODERS`.
         loss: a part of `LOSSES`.
@@ -40,6 +41,7 @@ class SSDConfig:
     loss: Any = "multibox"
     preprocess: Any = "warp"
     postprocess: Any = "nms"
+    neck: Any = None
 
     def __post_init__(self) -> None:
         if isinstance(self.size, list):  # OmegaConf and JSON give tuples back as lists

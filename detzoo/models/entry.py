@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..categories import COCO_91
-from ..components import DEFAULT_BOXES
 from ..importers.torchvision import is_detector
-from ..lookup import build_part, split_part
+from ..lookup import split_part
 from .build import build_ssd
 from .checkpoint import categories_of, is_checkpoint
 from .config import SSDConfig
@@ -128,7 +129,8 @@ def read_weights(path: Path, config: SSDConfig) -> Found:
 def _check_same_network(trained: Mapping[str, Any], config: SSDConfig, path: Path) -> None:
     """Equal shapes hide different default boxes: what gives the numbers their meaning must be the same."""
     here = config.as_dict()
-    other = [name for name in ("backbone", "default_boxes", "head", "coder", "size") if trained[name] != here[name]]
+    names = ("backbone", "neck", "default_boxes", "head", "coder", "size")
+    other = [name for name in names if trained.get(name) != here[name]]
     if other:
         raise ValueError(
             f"{path} was trained with another {', '.join(other)} than this model has: detzoo.load({str(path)!r}) "
@@ -138,4 +140,5 @@ def _check_same_network(trained: Mapping[str, Any], config: SSDConfig, path: Pat
 
 def _boxes_per_cell(config: SSDConfig) -> int:
     """Default boxes in a cell of the first level."""
-    return build_part(DEFAULT_BOXES, config.default_boxes, "default_boxes", image_size=config.size).boxes_per_cell[0]
+    with torch.device("meta"):  # no weights are drawn
+        return build_ssd(replace(config, num_classes=2)).default_boxes.boxes_per_cell[0]

@@ -1,5 +1,6 @@
 """The detector itself."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -25,11 +26,12 @@ class SSD(nn.Module):
         backbone: images to feature maps; states `channels`.
         default_boxes: grid sizes to boxes; states `boxes_per_cell`.
         head: feature maps to logits and deltas.
+        neck: feature maps to as many feature maps, on which the head works; None for none.
         matcher: which default box answers for which object.
         coder: boxes to deltas and back.
-        loss: what is minimised.
+        loss: what is minimised, and what logits mean.
         preprocess: images to the network's input, boxes there and back.
-        postprocess: logits and boxes to detections.
+        postprocess: scores and boxes to detections.
         categories: names behind the labels, for whoever prints or draws them.
 
     Raises:
@@ -48,12 +50,14 @@ class SSD(nn.Module):
         loss: nn.Module,
         preprocess: Preprocess,
         postprocess: Postprocess,
+        neck: nn.Module | None = None,
         categories: Categories | None = None,
     ) -> None:
         super().__init__()
         if problem := level_problem(backbone, default_boxes) or head_problem(head, default_boxes):
             raise ValueError(problem)
         self.backbone = backbone
+        self.neck = nn.Identity() if neck is None else neck
         self.default_boxes = default_boxes
         self.head = head
         self.matcher = matcher
@@ -110,21 +114,22 @@ class SSD(nn.Module):
         return batch, self.preprocess.fit_targets(targets, images)
 
     def _losses(self, predictions: Predictions, targets: PaddedTargets) -> dict[str, Tensor]:
-        logits, deltas, default_boxes = predictions
-        labels, target_deltas = assign_targets(targets, default_boxes, self.matcher, self.coder)
-        return self.loss(logits, deltas, labels, target_deltas, default_boxes)
+        labels, target_deltas = assign_targets(predictions, targets, self.matcher, self.coder)
+        return self.loss(predictions.logits, predictions.deltas, labels, target_deltas, predictions.default_boxes)
 
     def _detections(self, predictions: Predictions, batch: Tensor, images: Images) -> list[Detection]:
-        logits, deltas, default_boxes = predictions
-        boxes = self.coder.decode(deltas, default_boxes)
-        return self.preprocess.undo(self.postprocess(logits, boxes, tuple(batch.shape[-2:])), images)
+        boxes = self.coder.decode(predictions.deltas, predictions.default_boxes)
+        scores = self.loss.scores(predictions.logits)
+        return self.preprocess.undo(self.postprocess(scores, boxes, tuple(batch.shape[-2:])), images)
 
     def predict(self, batch: Tensor) -> Predictions:
         """Tensors to tensors, the part one exports: [B, 3, S, S], normalised, to logits, deltas and default boxes."""
-        maps = self.backbone(batch)  # one [B, C_k, H_k, W_k] per level
+        maps = self.neck(self.backbone(batch))  # one [B, C_k, H_k, W_k] per level
         logits, deltas = self.head(maps)  # [B, A, C], [B, A, 4]
         grids = [tuple(x.shape[-2:]) for x in maps]
-        return Predictions(logits, deltas, self.default_boxes(grids, tuple(batch.shape[-2:]), batch.device))
+        default_boxes = self.default_boxes(grids, tuple(batch.shape[-2:]), batch.device)
+        levels = tuple(math.prod(grid) * k for grid, k in zip(grids, self.default_boxes.boxes_per_cell, strict=True))
+        return Predictions(logits, deltas, default_boxes, levels)
 
 
 def level_problem(backbone: Backbone, default_boxes: DefaultBoxGenerator) -> str | None:

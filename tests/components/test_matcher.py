@@ -6,7 +6,7 @@ from torchvision.models.detection._utils import SSDMatcher as TorchvisionMatcher
 from torchvision.ops import box_iou
 
 from detzoo.components import SSDMatcher
-from detzoo.structures import pad_targets
+from detzoo.structures import PaddedTargets, Predictions, pad_targets
 
 # four boxes in a row and one far away
 DEFAULT_BOXES = torch.tensor(
@@ -14,11 +14,20 @@ DEFAULT_BOXES = torch.tensor(
 )
 
 
+def unsaid(default_boxes: torch.Tensor) -> Predictions:
+    """Default boxes of one level of which the network says nothing."""
+    return Predictions(torch.zeros(0), torch.zeros(0), default_boxes, (len(default_boxes),))
+
+
+def objects_at(boxes: torch.Tensor, mask: torch.Tensor) -> PaddedTargets:
+    return PaddedTargets(boxes, mask.long(), mask)
+
+
 def match(*images: list, iou_threshold: float = 0.5) -> list[list[int]]:
     """The matches of images given as lists of boxes."""
     targets = [{"boxes": torch.tensor(boxes), "labels": torch.ones(len(boxes))} for boxes in images]
     padded = pad_targets(targets)
-    return SSDMatcher(iou_threshold)(DEFAULT_BOXES, padded.boxes, padded.mask).tolist()
+    return SSDMatcher(iou_threshold)(unsaid(DEFAULT_BOXES), padded).tolist()
 
 
 def test_enough_overlap_is_a_match():
@@ -39,7 +48,7 @@ def test_the_best_box_of_an_object_is_taken_from_one_that_overlaps_it_more():
     # box 0 overlaps object 0 by 0.9 and object 1 by 0.6, but is the best of object 1, whereas object 0 prefers box 1
     objects = torch.tensor([[[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 6.0, 10.0]]])
     boxes = torch.tensor([[0.0, 0.0, 9.0, 10.0], [0.0, 0.0, 10.0, 10.0]])
-    assert SSDMatcher()(boxes, objects, torch.tensor([[True, True]])).tolist() == [[1, 0]]
+    assert SSDMatcher()(unsaid(boxes), objects_at(objects, torch.tensor([[True, True]]))).tolist() == [[1, 0]]
 
 
 def test_two_objects_with_one_best_box_the_last_gets_it():
@@ -49,7 +58,7 @@ def test_two_objects_with_one_best_box_the_last_gets_it():
 def test_padding_is_ignored():
     objects = torch.tensor([[[0.0, 0.0, 10.0, 10.0], [20.0, 0.0, 30.0, 10.0]]])
     mask = torch.tensor([[True, False]])  # the second lies exactly on a default box and is none
-    assert SSDMatcher()(DEFAULT_BOXES, objects, mask).tolist() == [[0, -1, -1, -1, -1]]
+    assert SSDMatcher()(unsaid(DEFAULT_BOXES), objects_at(objects, mask)).tolist() == [[0, -1, -1, -1, -1]]
 
 
 @pytest.mark.parametrize("iou_threshold", [0.0, 0.5])
@@ -69,7 +78,7 @@ def test_is_torchvisions_image_by_image(iou_threshold):
     default_boxes = boxes(300)
     targets = [{"boxes": boxes(count), "labels": torch.ones(count)} for count in (5, 1, 12, 3, 40)]
     padded = pad_targets(targets)
-    found = SSDMatcher(iou_threshold)(default_boxes, padded.boxes, padded.mask)
+    found = SSDMatcher(iou_threshold)(unsaid(default_boxes), padded)
     reference = TorchvisionMatcher(iou_threshold)
     expected = torch.stack([reference(box_iou(target["boxes"], default_boxes)) for target in targets])
     assert (expected >= 0).float().mean() > 0.1 and (expected < 0).any()

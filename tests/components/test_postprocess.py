@@ -1,4 +1,4 @@
-"""From logits to detections: suppression against torchvision's, group by group, and the whole of it."""
+"""From scores to detections: suppression against torchvision's, group by group, and the whole of it."""
 
 from types import SimpleNamespace
 
@@ -9,7 +9,7 @@ from torchvision.models.detection._utils import BoxCoder as TorchvisionCoder
 from torchvision.models.detection.ssd import SSD as TorchvisionSSD
 from torchvision.ops import nms
 
-from detzoo.components import BoxCoder, Postprocess, nms_mask
+from detzoo.components import BoxCoder, Postprocess, foreground_softmax, nms_mask
 from detzoo.components import postprocess as module
 from detzoo.components.suppression import rank_in_group
 
@@ -17,11 +17,6 @@ from detzoo.components.suppression import rank_in_group
 def random_boxes(count: int, generator: torch.Generator, spread: float = 60) -> Tensor:
     corner, size = torch.rand(2, count, 2, generator=generator)
     return torch.cat((corner * spread, corner * spread + size * 40 + 1), dim=1)
-
-
-def logits_of(scores: Tensor) -> Tensor:
-    """[..., C] logits whose softmax is `scores`."""
-    return scores.clamp(min=1e-9).log()
 
 
 def test_rank_in_group():
@@ -75,7 +70,7 @@ def test_is_torchvisions_in_many_groups(seed, iou_threshold):
 def test_by_hand():
     boxes = torch.tensor([[10.0, 10, 20, 20], [10, 10, 20, 21], [40, 40, 50, 50], [-10, 90, 10, 110]])
     scores = torch.tensor([[0.1, 0.8, 0.1], [0.2, 0.7, 0.1], [0.05, 0.35, 0.6], [0.5, 0.05, 0.45]])
-    found = Postprocess(score_threshold=0.3)(logits_of(scores)[None], boxes[None], (100, 100))
+    found = Postprocess(score_threshold=0.3)(scores[None, :, 1:], boxes[None], (100, 100))
     assert len(found) == 1
     # box 1 goes: same class as box 0, same place; box 2 is found as both classes; box 3 is clipped
     torch.testing.assert_close(found[0]["scores"], torch.tensor([0.8, 0.6, 0.45, 0.35]))
@@ -88,8 +83,8 @@ def test_top_k_is_per_class_and_image_and_comes_before_suppression():
     boxes = torch.cat((same, torch.tensor([[50.0, 50, 60, 60]])))
     scores = torch.tensor([[0.05, 0.9, 0.05], [0.1, 0.8, 0.1], [0.2, 0.7, 0.1], [0.25, 0.25, 0.5]])
     options = {"score_threshold": 0.2, "top_k": 3}
-    logits = logits_of(scores)[None].expand(2, -1, -1)
-    for found in Postprocess(**options)(logits, boxes[None].expand(2, -1, -1), (100, 100)):
+    batch = scores[None, :, 1:].expand(2, -1, -1)
+    for found in Postprocess(**options)(batch, boxes[None].expand(2, -1, -1), (100, 100)):
         # the lone box of class 1 is the fourth of its class: out, although the three before it are one
         torch.testing.assert_close(found["scores"], torch.tensor([0.9, 0.5]))
         assert found["labels"].tolist() == [1, 2]
@@ -97,18 +92,18 @@ def test_top_k_is_per_class_and_image_and_comes_before_suppression():
 
 def test_a_score_must_be_above_the_threshold():
     logits, boxes = torch.zeros(1, 1, 4), torch.tensor([[[0.0, 0, 10, 10]]])  # 1/4 for each class
-    assert len(Postprocess(score_threshold=0.25)(logits, boxes, (10, 10))[0]["scores"]) == 0
-    assert len(Postprocess(score_threshold=0.24)(logits, boxes, (10, 10))[0]["scores"]) == 3
+    assert len(Postprocess(score_threshold=0.25)(foreground_softmax(logits), boxes, (10, 10))[0]["scores"]) == 0
+    assert len(Postprocess(score_threshold=0.24)(foreground_softmax(logits), boxes, (10, 10))[0]["scores"]) == 3
 
 
 def test_nothing_above_the_threshold():
     logits = torch.zeros(2, 5, 3)
     logits[1, 2, 2] = 5
     boxes = torch.tensor([0.0, 0, 10, 10]).expand(2, 5, 4)
-    empty, one = Postprocess(score_threshold=0.5)(logits, boxes, (100, 100))
+    empty, one = Postprocess(score_threshold=0.5)(foreground_softmax(logits), boxes, (100, 100))
     assert [tuple(empty[name].shape) for name in ("boxes", "labels", "scores")] == [(0, 4), (0,), (0,)]
     assert one["labels"].tolist() == [2]
-    nothing = Postprocess(score_threshold=1.0)(logits, boxes, (100, 100))
+    nothing = Postprocess(score_threshold=1.0)(foreground_softmax(logits), boxes, (100, 100))
     assert [len(found["scores"]) for found in nothing] == [0, 0]
 
 
@@ -122,9 +117,9 @@ def test_stopping_early_finds_the_same(limit, monkeypatch):
     logits = torch.randn(2, 600, 4, generator=generator) * 2
     rounds = []
     monkeypatch.setattr(module, "nms_mask", lambda *given: rounds.append(len(given[0])) or nms_mask(*given))
-    found = Postprocess(detections_per_image=limit)(logits, boxes, (600, 600))
+    found = Postprocess(detections_per_image=limit)(foreground_softmax(logits), boxes, (600, 600))
     assert len(rounds) > 1, "this must take more than one round to show anything"
-    everything = Postprocess(detections_per_image=10_000)(logits, boxes, (600, 600))
+    everything = Postprocess(detections_per_image=10_000)(foreground_softmax(logits), boxes, (600, 600))
     for some, all_of_them in zip(found, everything, strict=True):
         assert len(some["scores"]) == min(limit, len(all_of_them["scores"]))
         for name, column in some.items():
@@ -146,17 +141,12 @@ def test_is_torchvisions(seed, detections_per_image):
     reference = TorchvisionSSD.postprocess_detections(stand_in, outputs, [default_boxes] * 2, [(280, 300)] * 2)
 
     postprocess = Postprocess(top_k=150, detections_per_image=detections_per_image)
-    found = postprocess(logits, BoxCoder().decode(deltas, default_boxes), (280, 300))
+    found = postprocess(foreground_softmax(logits), BoxCoder().decode(deltas, default_boxes), (280, 300))
     for ours, theirs in zip(found, reference, strict=True):
         assert len(theirs["scores"]) >= 20
         assert torch.equal(ours["labels"], theirs["labels"])
         torch.testing.assert_close(ours["scores"], theirs["scores"])
         torch.testing.assert_close(ours["boxes"], theirs["boxes"], rtol=0, atol=1e-3)
-
-
-def test_half_precision_logits_are_scored_in_float32():
-    found = Postprocess()(torch.zeros(1, 2, 3, dtype=torch.bfloat16), torch.rand(1, 2, 4), (10, 10))
-    assert found[0]["scores"].dtype == torch.float32
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,15 @@
 import torch
 
 from detzoo.components import BoxCoder, SSDMatcher, assign_targets
-from detzoo.structures import pad_targets
+from detzoo.structures import Predictions, pad_targets
 
 DEFAULT_BOXES = torch.tensor([[0.0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]])
+PREDICTIONS = Predictions(torch.zeros(0), torch.zeros(0), DEFAULT_BOXES, (3,))
 
 
 def assign(*images: tuple[list, list]) -> tuple[torch.Tensor, torch.Tensor]:
     padded = pad_targets([{"boxes": torch.tensor(boxes), "labels": torch.tensor(labels)} for boxes, labels in images])
-    return assign_targets(padded, DEFAULT_BOXES, SSDMatcher(), BoxCoder())
+    return assign_targets(PREDICTIONS, padded, SSDMatcher(), BoxCoder())
 
 
 def test_by_hand():

@@ -94,10 +94,11 @@ def test_losses_detect_and_forward_in_both_modes(model, training):
 
 def test_predict_gives_one_row_for_each_default_box(model):
     with torch.no_grad():
-        logits, deltas, default_boxes = model.predict(torch.rand(1, 3, *model.preprocess.size))
+        logits, deltas, default_boxes, levels = model.predict(torch.rand(1, 3, *model.preprocess.size))
     count = len(default_boxes)
     assert logits.shape == (1, count, NUM_CLASSES)
     assert deltas.shape == (1, count, 4) and default_boxes.shape == (count, 4)
+    assert sum(levels) == count and len(levels) == model.default_boxes.num_levels
 
 
 BATCHES = {"one box": (ONE, target()), "three boxes": (ONE, TWO), "no box": (target(), target())}
@@ -154,7 +155,7 @@ class Predict(nn.Module):
         self.model = model
 
     def forward(self, batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(self.model.predict(batch))
+        return tuple(self.model.predict(batch)[:3])
 
 
 @pytest.mark.slow
@@ -162,7 +163,7 @@ class Predict(nn.Module):
 def test_exported_with_a_dynamic_batch(model):
     example, other = torch.rand(2, 3, *model.preprocess.size), torch.rand(3, 3, *model.preprocess.size)
     program = torch.export.export(Predict(model), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    for found, expected in zip(program.module()(other), model.predict(other), strict=True):
+    for found, expected in zip(program.module()(other), model.predict(other)[:3], strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -174,7 +175,7 @@ def test_state_dict_there_and_back(name, model):
     twin = detzoo.get_model(name, num_classes=NUM_CLASSES).eval()
     batch = torch.rand(1, 3, *model.preprocess.size)
     twin.load_state_dict(torch.load(file, weights_only=True))
-    for one, other in zip(twin.predict(batch), model.predict(batch), strict=True):
+    for one, other in zip(twin.predict(batch)[:3], model.predict(batch)[:3], strict=True):
         assert torch.equal(one, other)
 
 
@@ -211,7 +212,7 @@ def test_parameter_counts(name, num_classes, count):
 def test_default_boxes_fit_the_maps(name):
     with torch.device("meta"):
         model = detzoo.get_model(name).eval()
-        logits, deltas, default_boxes = model.predict(torch.empty(1, 3, *model.preprocess.size))
+        logits, deltas, default_boxes, _ = model.predict(torch.empty(1, 3, *model.preprocess.size))
     assert logits.shape == (1, len(default_boxes), MODELS[name].config.num_classes)
     assert deltas.shape == (1, len(default_boxes), 4)
 

@@ -244,7 +244,7 @@ def test_an_omegaconf_override_of_the_wrong_type_is_refused_by_the_schema_or_by_
 
 
 def test_a_name_is_no_finished_part(config):
-    head, loss = problems_of(config, loss="my_package.MyLoss", head=3)
+    loss, head = problems_of(config, loss="my_package.MyLoss", head=3)
     assert "head=3 is no finished part" in head and "loss='my_package.MyLoss' is no finished part" in loss
 
 
