@@ -2,13 +2,18 @@
 
 import argparse
 import math
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from PIL import Image
+
+from .files import replacing
 from .hub import DownloadError
 from .models import MODELS, list_models, load
-from .predict import class_names, default_device, describe, detect_file, picture_path, write_picture
+from .predict import class_names, default_device, describe, detect_file, picture_path, read_image, write_picture
+from .show import describe_model, draw_default_boxes, format_model, is_name, open_model, published_weights
 from .version import __version__
 
 
@@ -41,16 +46,41 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--output", type=Path, default=Path("detections"), help="folder for pictures (default: %(default)s)"
     )
+    _add_trust(predict)
 
-    predict.add_argument(
+    show = commands.add_parser("show", help="a model in numbers: levels, default boxes, parameters, GMACs")
+    show.set_defaults(run=_show)
+    show.add_argument("model", metavar="MODEL", help="a name of `detzoo list`, a checkpoint or a run folder")
+    show.add_argument("--classes", type=_classes, help="classes with background (default: those of the name)")
+    show.add_argument("--size", type=_size, metavar="HxW", help="input in pixels (default: that of the name)")
+    show.add_argument("--picture", type=Path, metavar="IMAGE", help="an image to draw default boxes on, in --output")
+    show.add_argument("--output", type=Path, metavar="FILE", help="where the drawing goes")
+    _add_trust(show)
+
+    models = commands.add_parser("list", help="the models of the zoo and their published weights")
+    models.set_defaults(run=_list)
+    return parser
+
+
+def _add_trust(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
         "--trust-parts",
         action="store_true",
         help="import parts that the checkpoint names by dotted path, which runs code that it chooses",
     )
 
-    models = commands.add_parser("list", help="the models of the zoo and their published weights")
-    models.set_defaults(run=_list)
-    return parser
+
+def _classes(text: str) -> int:
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"{text}: expected at least 2, since background counts")
+    return int(text)
+
+
+def _size(text: str) -> tuple[int, int]:
+    if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text}: expected height and width in pixels, such as 300x512")
+    height, width = map(int, text.split("x"))
+    return height, width
 
 
 def _fraction(text: str) -> float:
@@ -97,6 +127,28 @@ def _check_images(paths: Sequence[Path], folder: Path) -> None:
                 "detect in one after the other, with another --output"
             )
         pictures[picture] = path
+
+
+def _show(options: argparse.Namespace) -> int:
+    if (options.picture is None) != (options.output is None):
+        raise ValueError("--picture IMAGE and --output FILE go together: one is drawn on, the other is written")
+    if options.output is not None:
+        _check_picture_name(options.output)
+    image = None if options.picture is None else read_image(options.picture)
+    model = open_model(options.model, num_classes=options.classes, size=options.size, trust_parts=options.trust_parts)
+    facts = describe_model(model)
+    weights = published_weights(options.model) if is_name(options.model) else [options.model]
+    print(format_model(options.model, model, facts, weights))
+    if image is not None:
+        with replacing(options.output) as unfinished:
+            draw_default_boxes(image, facts).save(unfinished)
+        print(f"\ndefault boxes of one cell a level, drawn in {options.output}")
+    return 0
+
+
+def _check_picture_name(path: Path) -> None:
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
+        raise ValueError(f"{path} is not the name of a picture that can be written: expected one such as boxes.png")
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 import detzoo
 from detzoo import distributed
+from detzoo.components import POSTPROCESSES
 from detzoo.data import DATASETS, evaluation_loader
 from detzoo.engine.config import EvaluateConfig, register_configs, typed
 from detzoo.engine.evaluate import evaluate
@@ -44,9 +45,13 @@ def measure(config: EvaluateConfig, device: torch.device) -> None:
     loader = evaluation_loader(dataset, batch_size=config.batch_size, workers=config.workers, limit=config.limit_images)
     metric = build_part(METRICS, config.metric, "metric", annotations=dataset.annotations)
     model = detzoo.load(config.source, trust_parts=config.trust_parts).to(device)
+    if config.postprocess is not None:
+        model.postprocess = build_part(POSTPROCESSES, config.postprocess, "postprocess")
     numbers = evaluate(model, loader, metric)
     if distributed.is_main():
-        report = metric_report(metric, numbers, {"source": config.source, "data": data}, device)
+        facts = {"source": config.source, "data": data}
+        facts |= {} if config.postprocess is None else {"postprocess": config.postprocess}
+        report = metric_report(metric, numbers, facts, device)
         print(json.dumps(report, indent=2))
         if config.output:
             write_json(Path(config.output), report)

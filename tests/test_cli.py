@@ -101,8 +101,8 @@ def test_broken_image(refused, photo, content):
 
 
 def test_unknown_model(refused, photo):
-    assert "no model 'ssd300_vgg61': not a file or folder that exists, and no name: did you mean 'ssd300_vgg16'?" in (
-        refused(photo, model="ssd300_vgg61")
+    assert "no model 'ssd300_vgg_16': not a file or folder that exists, and no name: did you mean 'ssd300_vgg16'?" in (
+        refused(photo, model="ssd300_vgg_16")
     )
 
 
@@ -137,6 +137,72 @@ def test_threshold_that_is_none(predict, photo, tmp_path, capsys, threshold):
         predict(photo, f"--score-threshold={threshold}")
     assert caught.value.code == 2 and f"{threshold}: expected a number in [0, 1]" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+# ---- show ----
+
+
+def test_show(capsys):
+    assert main(["show", "ssdlite320_mobilenet_v3_large"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("ssdlite320_mobilenet_v3_large: 320x320 pixels, 91 classes with background, 3234 default")
+    rows = [line.split() for line in out.splitlines()]
+    assert next(row for row in rows if row[:1] == ["0"])[:7] == ["0", "20x20", "16", "672", "6", "2400", "64x64"]
+    assert ["total", "3,440,060", "0.583"] in rows
+    assert "COCO_V1: 21.3 AP on COCO-val2017, as torchvision states" in out
+    assert "Preprocess(size=(320, 320), mean=[0.5, 0.5, 0.5]" in out and "score_threshold=0.001" in out
+
+
+def test_show_with_other_classes_and_size(capsys):
+    assert main(["show", "tiny_ssd", "--classes", "5", "--size", "128x256"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("tiny_ssd: 128x256 pixels, 5 classes with background, 2724 default boxes")
+    assert "16x32" in out and "none published" in out and "Preprocess(size=(128, 256)" in out
+
+
+@pytest.mark.parametrize("source", ["checkpoint", "run folder"])
+def test_show_a_trained_model_and_its_boxes(checkpoint, photo, tmp_path, capsys, source):
+    model = checkpoint if source == "checkpoint" else checkpoint.parent
+    picture = tmp_path / "new" / "boxes.png"
+    assert main(["show", str(model), "--picture", str(photo), "--output", str(picture)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{model}: 96x96 pixels, 3 classes with background, 720 default boxes")
+    assert out.endswith(f"drawn in {picture}\n") and [file.name for file in picture.parent.iterdir()] == [picture.name]
+    with Image.open(picture) as drawn:
+        assert drawn.width > drawn.height > 110
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ssd300_vgg_16"], "no model 'ssd300_vgg_16': not a file or folder that exists, and no name: did you mean"),
+        (["tiny_ssd", "--picture", "PHOTO"], "--picture IMAGE and --output FILE go together"),
+        (["tiny_ssd", "--output", "OUT/boxes.png"], "--picture IMAGE and --output FILE go together"),
+        (["tiny_ssd", "--picture", "OUT/no.png", "--output", "OUT/boxes.png"], "no.png cannot be read as an image"),
+        (["tiny_ssd", "--picture", "PHOTO", "--output", "OUT/boxes.txt"], "boxes.txt is not the name of a picture"),
+        (["tiny_ssd", "--picture", "PHOTO", "--output", "OUT/boxes.psd"], "boxes.psd is not the name of a picture"),
+        (["ssd300_vgg16", "--size", "100x100"], "the network cannot take images of 100x100 pixels: "),
+        (["CHECKPOINT", "--classes", "9"], "is a trained model, of 3 classes and 96x96 pixels"),
+        (["CHECKPOINT", "--size", "99x99"], "is a trained model, of 3 classes and 96x96 pixels"),
+    ],
+)
+def test_show_refuses(checkpoint, photo, tmp_path, capsys, arguments, message):
+    before = sorted(tmp_path.rglob("*"))
+    names = {"PHOTO": str(photo), "CHECKPOINT": str(checkpoint)}
+    arguments = [names.get(word, word.replace("OUT", str(tmp_path))) for word in arguments]
+    assert main(["show", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("detzoo: ") and captured.err.count("\n") == 1
+    assert message in captured.err and sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "option", ["--classes=1", "--classes=many", "--classes=-3", "--size=300", "--size=0x300", "--size=300x300x3"]
+)
+def test_show_options_that_are_none(capsys, option):
+    with pytest.raises(SystemExit) as caught:
+        main(["show", "tiny_ssd", option])
+    assert caught.value.code == 2 and f"{option.partition('=')[2]}: expected" in capsys.readouterr().err
 
 
 def test_list(capsys):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from detzoo.viz import SCALE_UP_TO, colour_of, draw_boxes, side_by_side
+from detzoo.viz import CANVAS, SCALE_UP_TO, colour_of, draw_box_groups, draw_boxes, side_by_side
 
 NAMES = ("cat", "dog")
 GREY = torch.full((3, 480, 600), 128, dtype=torch.uint8)
@@ -90,3 +90,44 @@ def test_side_by_side():
     assert row.shape == (480, 600 + 10 + 500, 3)
     assert (row[:, :600] == 128).all() and (row[:, 600:610] == 255).all()
     assert (row[:300, 610:] == 128).all() and (row[300:, 610:] == 255).all()
+
+
+def columns_and_rows_of(picture, colour) -> tuple[int, int, int, int]:
+    rows, columns = np.nonzero((np.asarray(picture) == colour).all(axis=-1))
+    return columns.min(), rows.min(), columns.max(), rows.max()
+
+
+def test_groups_of_boxes_and_their_legend():
+    black = torch.zeros(3, 450, 900, dtype=torch.uint8)
+    groups = [torch.tensor([[100.0, 50, 200, 150]]), torch.tensor([[300.0, 100, 800, 400], [400, 100, 700, 400]])]
+    picture = draw_box_groups(black, groups, ["small ones", "large ones"])
+    pixels = np.asarray(picture)
+    assert picture.height == 450 + 4 and picture.width > CANVAS + 100, "an image of the canvas's size, and the legend"
+    first, second = (tuple(pixels[y + 10, CANVAS + 4 + 30]) for y in (16, 48))
+    assert np.abs(np.subtract(first, second, dtype=int)).max() > 100
+    drawn = pixels[:, :CANVAS]
+    np.testing.assert_allclose(columns_and_rows_of(drawn, first), (102, 52, 202, 152), atol=1)
+    np.testing.assert_allclose(columns_and_rows_of(drawn, second), (302, 102, 802, 402), atol=1)
+    assert tuple(drawn[252, 402]) == second, "the second box of a group"
+    assert tuple(drawn[102, 152]) == first, "a dot at the centre"
+    assert 60 < drawn[30, 30].min() == drawn[30, 30].max() < 120, "the image is paler than it was"
+    words = pixels[:80, CANVAS + 50 :]
+    assert (words[:40] < 100).any() and (words[40:] < 100).any(), "both captions are written"
+
+
+def test_boxes_that_reach_beyond_the_image_are_seen():
+    black = torch.zeros(3, 100, 100, dtype=torch.uint8)
+    picture = draw_box_groups(black, [torch.tensor([[-50.0, 20, 150, 80]])], ["wide"])
+    factor = CANVAS / 200
+    pixels = np.asarray(picture)[:, : CANVAS + 4]
+    colour = tuple(np.asarray(picture)[26, CANVAS + 4 + 30])
+    assert picture.height == 100 * factor + 4
+    assert columns_and_rows_of(pixels, colour) == (2, 2 + 20 * factor, 2 + CANVAS, 2 + 80 * factor)
+    assert (pixels[:, : int(40 * factor)] == 255).any(axis=-1).mean() > 0.9, "white where there is no image"
+    assert (black == 0).all(), "the image itself is not drawn on"
+
+
+def test_a_legend_longer_than_the_picture():
+    flat = torch.zeros(3, 20, 900, dtype=torch.uint8)
+    picture = draw_box_groups(flat, [torch.tensor([[0.0, 0, 10, 10]])] * 9, [f"level {k}" for k in range(9)])
+    assert (np.asarray(picture)[-60:, CANVAS + 50 :] < 100).any(), "the last caption is there"

@@ -18,13 +18,16 @@ KEPT = 32  # tilings; more sizes than anybody trains with
 class DefaultBoxGenerator(nn.Module):
     """Tile default boxes over the feature maps (SSD, arXiv:1512.02325, section 2.2).
 
-    The constructor takes the box shapes themselves; `from_scales` and `from_sizes` are the two ways the literature
-    writes them. The order of the shapes is the order of a published head's channels, so it is part of the model.
+    The constructor takes the box shapes themselves; `from_scales`, `from_linear` and `from_sizes` are the ways the
+    literature writes them. The order of the shapes is the order of a published head's channels, so it is part of the
+    model.
 
     Args:
         shapes: per level, the (width, height) of each box of a cell, as fractions of the image's width and height.
         steps: pixels of the network's input between neighbouring cells, per level; by default the image size over the
-            grid.
+            grid. Published steps are rounded (a step of 64 on 5 cells for 300 pixels), so they are for one size alone.
+        image_size: height and width for which the steps are; None for any. On images of another size cells are spread
+            over the real grid.
         clip: what is limited to the image while boxes are centre and size: `"sizes"` is torchvision's way,
             `"centres_and_sizes"` that of amdegroot and those after it (it moves centres that a step of 32 puts outside
             of 300 pixels), `"none"` is the Caffe original's.
@@ -34,7 +37,12 @@ class DefaultBoxGenerator(nn.Module):
     """
 
     def __init__(
-        self, shapes: Sequence[Sequence[Shape]], *, steps: Sequence[float] | None = None, clip: Clip = "sizes"
+        self,
+        shapes: Sequence[Sequence[Shape]],
+        *,
+        steps: Sequence[float] | None = None,
+        image_size: tuple[int, int] | None = None,
+        clip: Clip = "sizes",
     ) -> None:
         super().__init__()
         if steps is not None and len(steps) != len(shapes):
@@ -51,6 +59,7 @@ class DefaultBoxGenerator(nn.Module):
         if clip not in (known := ("none", "sizes", "centres_and_sizes")):
             raise ValueError(f"default boxes: clip must be one of {known}, got {clip!r}")
         self.steps = None if steps is None else tuple(steps)
+        self.image_size = None if image_size is None else tuple(image_size)
         self.clip = clip
         self.shapes = tuple(tuple((float(w), float(h)) for w, h in level_shapes) for level_shapes in shapes)
         self._tiled: dict[tuple, Tensor] = {}  # by grids, image size and device: on a GPU, each tiling waits for it
@@ -62,6 +71,7 @@ class DefaultBoxGenerator(nn.Module):
         aspect_ratios: Sequence[Sequence[float]],
         *,
         steps: Sequence[float] | None = None,
+        image_size: tuple[int, int] | None = None,
         clip: Clip = "sizes",
     ) -> "DefaultBoxGenerator":
         """Level k holds squares of side s_k and sqrt(s_k s_{k+1}), and for each ratio a wide and a tall box of area
@@ -71,6 +81,7 @@ class DefaultBoxGenerator(nn.Module):
             scales: box side as a fraction of the image; one more entry than there are levels.
             aspect_ratios: per level, the ratios beyond the squares.
             steps: see the class.
+            image_size: see the class.
             clip: see the class.
         """
         if len(scales) != len(aspect_ratios) + 1:
@@ -82,7 +93,59 @@ class DefaultBoxGenerator(nn.Module):
             _cell_shapes((low, low), (high, high), ratios)
             for low, high, ratios in zip(scales, scales[1:], aspect_ratios, strict=False)
         ]
-        return cls(shapes, steps=steps, clip=clip)
+        return cls(shapes, steps=steps, image_size=image_size, clip=clip)
+
+    @classmethod
+    def from_linear(
+        cls,
+        num_levels: int,
+        first_stride: int | None,
+        image_size: tuple[int, int],
+        *,
+        min_scale: float | None = None,
+        max_scale: float = 0.9,
+        aspect_ratios: Sequence[float] | Sequence[Sequence[float]] = (2, 3),
+        steps: Sequence[float] | None = None,
+        clip: Clip = "sizes",
+    ) -> "DefaultBoxGenerator":
+        """`from_scales` with scales in equal steps from the first level's to the last's (SSD, equation 4).
+
+        The scale behind the last one is 1, as in the TensorFlow models of SSDlite (and torchvision); the Caffe original
+        goes on with the line. A single level has the scales `min_scale` and `max_scale`.
+
+        Args:
+            num_levels: how many feature maps there are.
+            first_stride: pixels of the network's input between neighbouring cells of the first map; None where nobody
+                knows.
+            image_size: height and width of the network's input.
+            min_scale: the first scale; by default that of a square of four cells of the first map a side (of their
+                area, on an image that is not square). That is .107 at 300 pixels and stride 8, where section 3.1 has .1
+                for its first map, and SSDlite's .2 at 320 pixels and stride 16.
+            max_scale: the last level's.
+            aspect_ratios: those beyond the squares, for all levels alike or one list a level.
+            steps: see the class.
+            clip: see the class.
+
+        Raises:
+            ValueError: if `min_scale` is needed and nobody knows `first_stride`, or scales do not rise to at most 1.
+        """
+        if min_scale is None:
+            min_scale = _four_cells(first_stride, image_size)
+        if not 0 < min_scale < max_scale <= 1:
+            raise ValueError(
+                f"default boxes: expected 0 < min_scale < max_scale <= 1, got {min_scale:g} and {max_scale:g}; "
+                f"without min_scale it is four cells of the first map, whose stride is {first_stride}"
+            )
+        if not aspect_ratios or not isinstance(aspect_ratios[0], Sequence):
+            aspect_ratios = [aspect_ratios] * num_levels
+        if len(aspect_ratios) != num_levels:
+            raise ValueError(
+                f"default boxes on {num_levels} levels need as many lists of aspect_ratios (or one list of numbers for "
+                f"all), got {len(aspect_ratios)}"
+            )
+        step = (max_scale - min_scale) / max(num_levels - 1, 1)
+        scales = [min_scale + step * level for level in range(num_levels)] + [1.0 if num_levels > 1 else max_scale]
+        return cls.from_scales(scales, aspect_ratios, steps=steps, image_size=image_size, clip=clip)
 
     @classmethod
     def from_sizes(
@@ -115,7 +178,7 @@ class DefaultBoxGenerator(nn.Module):
             _cell_shapes((low / width, low / height), (high / width, high / height), ratios)
             for low, high, ratios in zip(min_sizes, max_sizes, aspect_ratios, strict=True)
         ]
-        return cls(shapes, steps=steps, clip=clip)
+        return cls(shapes, steps=steps, image_size=image_size, clip=clip)
 
     @property
     def num_levels(self) -> int:
@@ -150,7 +213,7 @@ class DefaultBoxGenerator(nn.Module):
     def _tile(
         self, grid_sizes: Sequence[tuple[int, int]], image_size: tuple[int, int], device: torch.device | str
     ) -> Tensor:
-        levels = [self._level(k, tuple(grid), image_size, device) for k, grid in enumerate(grid_sizes)]
+        levels = [self._level(k, tuple(grid), tuple(image_size), device) for k, grid in enumerate(grid_sizes)]
         boxes = torch.cat(levels)
         if self.clip == "centres_and_sizes":
             boxes = boxes.clamp(0, 1)
@@ -160,7 +223,8 @@ class DefaultBoxGenerator(nn.Module):
     def _level(self, k: int, grid: tuple[int, int], image_size: tuple[int, int], device: torch.device | str) -> Tensor:
         """One level as centre and size in fractions of the image, [rows * columns * K, 4]."""
         rows, columns = grid
-        cells = grid if self.steps is None else [side / self.steps[k] for side in image_size]  # cells per image side
+        own_steps = self.steps is not None and self.image_size in (None, image_size)
+        cells = [side / self.steps[k] for side in image_size] if own_steps else grid  # cells per image side
         y = (torch.arange(rows, device=device) + 0.5) / cells[0]
         x = (torch.arange(columns, device=device) + 0.5) / cells[1]
         centres = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)  # [rows, columns, (x, y)]
@@ -174,6 +238,15 @@ class DefaultBoxGenerator(nn.Module):
 
     def extra_repr(self) -> str:
         return f"boxes_per_cell={self.boxes_per_cell}, steps={self.steps}, clip={self.clip!r}"
+
+
+def _four_cells(stride: int | None, image_size: tuple[int, int]) -> float:
+    """Side of a square with the area of 4 x 4 cells, as a fraction of the image."""
+    if stride is None:
+        raise ValueError(
+            "default boxes: min_scale is needed, since the backbone states no first_stride to guess it from"
+        )
+    return 4 * stride / math.sqrt(image_size[0] * image_size[1])
 
 
 def _cell_shapes(low: Shape, high: Shape, ratios: Sequence[float]) -> list[Shape]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..ops import pairwise_iou
 from ..structures import PaddedTargets, Predictions
+from .matching import force_best
 
 
 class SSDMatcher(nn.Module):
@@ -33,12 +34,7 @@ class SSDMatcher(nn.Module):
         iou = pairwise_iou(targets.boxes, predictions.default_boxes).masked_fill(~mask[..., None], -1)  # [B, N, A]
         overlap, match = iou.max(dim=1)  # [B, A]
         match = match.masked_fill(overlap < self.iou_threshold, -1)
-
-        best = iou.argmax(dim=2)  # [B, N]
-        forced = torch.where(mask, torch.arange(mask.shape[1], device=mask.device), -1)
-        # amax, not plain assignment: with two objects on one box the winner must not depend on the device
-        forced = torch.full_like(match, -1).scatter_reduce(1, best, forced, "amax")
-        return torch.where(forced >= 0, forced, match)
+        return force_best(match, iou, mask)
 
     def extra_repr(self) -> str:
         return f"iou_threshold={self.iou_threshold}"

@@ -1,14 +1,20 @@
-"""Greedy non-maximum suppression of many groups at once, without a loop over images, classes or boxes.
+"""Suppression of many groups at once, without a loop over images, classes or boxes.
 
-The trick is to list the pairs of boxes that could suppress one another (same group, one better than the other), compute
-the overlap of those pairs alone, and settle who suppresses whom by iterating to the fixed point, which takes as many
-rounds as the longest chain of suppressions: a handful.
+The trick is to list the pairs of boxes that could suppress one another (same group, one better than the other) and to
+compute the overlap of those pairs alone. Greedy suppression then settles who suppresses whom by iterating to the fixed
+point, which takes as many rounds as the longest chain of suppressions: a handful. Matrix suppression (see `decay`)
+reads its answer off the pairs.
 """
+
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
 from ..ops import elementwise_iou
+
+PAIRS = 1 << 20  # listed at a time; an untrained network gives tens of millions of them for a batch
+Overlap = Callable[[Tensor, Tensor], Tensor]  # of boxes [P, 4] with boxes [P, 4] at the same place, [P]
 
 
 def rank_in_group(groups: Tensor) -> Tensor:
@@ -21,36 +27,55 @@ def rank_in_group(groups: Tensor) -> Tensor:
     return ranks
 
 
-def nms_mask(boxes: Tensor, groups: Tensor, iou_threshold: float) -> Tensor:
+def elementwise_diou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Intersection over union less the squared distance of the centres over the squared diagonal of the smallest box
+    that holds both (Zheng et al., arXiv:1911.08287, equation 7), in (-1, 1]; shapes are those of `elementwise_iou`.
+    """
+    low = torch.minimum(boxes[..., :2], others[..., :2])
+    high = torch.maximum(boxes[..., 2:], others[..., 2:])
+    diagonal = (high - low).square().sum(dim=-1)
+    apart = (boxes[..., :2] + boxes[..., 2:] - others[..., :2] - others[..., 2:]) / 2
+    distance = apart.square().sum(dim=-1)
+    return elementwise_iou(boxes, others) - distance / diagonal.clamp(min=torch.finfo(diagonal.dtype).tiny)
+
+
+def nms_mask(boxes: Tensor, groups: Tensor, threshold: float, overlap: Overlap = elementwise_iou) -> Tensor:
     """Which boxes survive when, within each group, a box goes if a better survivor overlaps it by more than the
     threshold.
 
     Args:
         boxes: [M, 4] xyxy, best first within each group.
         groups: [M] integers; boxes of different groups never suppress one another.
-        iou_threshold: overlap above which the worse box goes.
+        threshold: overlap above which the worse box goes.
+        overlap: how it is measured.
 
     Returns:
         [M] bool. The same boxes as the greedy algorithm, `torchvision.ops.nms`, keeps.
     """
     order = groups.argsort(stable=True)
-    better, worse = _pairs(groups[order])
     boxes = boxes[order]
-    overlapping = elementwise_iou(boxes[better], boxes[worse]) > iou_threshold
-    keep = _greedy(len(order), better[overlapping], worse[overlapping])
+    overlapping = [
+        pair[:, overlap(boxes[pair[0]], boxes[pair[1]]) > threshold] for pair in pairs_in_groups(groups[order])
+    ]
+    keep = _greedy(len(order), *torch.cat(overlapping, dim=1))
     mask = torch.empty_like(keep)
     mask[order] = keep
     return mask
 
 
-def _pairs(groups: Tensor) -> tuple[Tensor, Tensor]:
-    """Positions (earlier, later) of all pairs within each run of equal, sorted `groups`."""
+def pairs_in_groups(groups: Tensor, limit: int = PAIRS) -> Iterator[Tensor]:
+    """Positions (earlier, later) of all pairs within each run of equal, sorted `groups` [M], as [2, P]: the pairs of
+    one later element after those of another, and about `limit` of them at a time.
+    """
+    first = torch.searchsorted(groups, groups)
     position = torch.arange(len(groups), device=groups.device)
-    followers = torch.searchsorted(groups, groups, right=True) - position - 1
-    earlier = position.repeat_interleave(followers)
-    start = followers.cumsum(0) - followers
-    later = torch.arange(len(earlier), device=groups.device) - start[earlier] + earlier + 1
-    return earlier, later
+    predecessors = position - first
+    blocks = predecessors.cumsum(0) // limit
+    for later in position.split(blocks.unique_consecutive(return_counts=True)[1].tolist() or [0]):
+        count = predecessors[later]
+        start = (count.cumsum(0) - count - first[later]).repeat_interleave(count)
+        earlier = torch.arange(len(start), device=groups.device) - start
+        yield torch.stack((earlier, later.repeat_interleave(count)))
 
 
 def _greedy(count: int, better: Tensor, worse: Tensor) -> Tensor:

@@ -149,6 +149,7 @@ class EvaluateConfig:
         source: a run folder, a checkpoint, or the name of a model with published weights.
         dataset: of which `val` is measured; null for that of the run folder.
         metric: a part of `detzoo.metrics.METRICS`.
+        postprocess: a part of `detzoo.components.POSTPROCESSES` in place of the model's own; null for that.
         batch_size: images of a step, in each process.
         workers: loading processes beside each process.
         limit_images: images at most; null for all.
@@ -163,6 +164,7 @@ class EvaluateConfig:
     source: str = MISSING
     dataset: Any = None
     metric: Any = "coco"
+    postprocess: Any = None
     batch_size: int = 8
     workers: int = 0
     limit_images: int | None = None

@@ -31,8 +31,8 @@ TABLES: dict[str, Mapping[str, Any]] = {
     "neck": NECKS,
     "default_boxes": DEFAULT_BOXES,
     "coder": CODERS,
-    "matcher": MATCHERS,
     "loss": LOSSES,
+    "matcher": MATCHERS,
     "preprocess": PREPROCESSES,
     "postprocess": POSTPROCESSES,
     "head": HEADS,
@@ -48,8 +48,12 @@ DERIVED: dict[str, Facts] = {
         "num_levels": lambda known: len(known["backbone"].channels),
         "first_stride": lambda known: getattr(known["backbone"], "first_stride", None),
     },
-    "matcher": CODER,
     "loss": CODER,
+    "matcher": {
+        **CODER,
+        "scores": lambda known: known["loss"].scores,
+        "boxes_per_cell": lambda known: known["default_boxes"].boxes_per_cell,
+    },
     "preprocess": {"size": lambda known: known["size"]},
     "head": {
         "channels": lambda known: known.get("neck", known["backbone"]).channels,
@@ -94,7 +98,7 @@ def build_ssd(
             nearest right word, unknown names, numbers of levels that do not fit.
     """
     values, problems = check_config(config)
-    finished = (backbone, neck, default_boxes, coder, matcher, loss, preprocess, postprocess, head)
+    finished = (backbone, neck, default_boxes, coder, loss, matcher, preprocess, postprocess, head)
     given = {name: part for name, part in zip(TABLES, finished, strict=True) if part is not None}
     _check_finished(given)
     known: Known = {"size": tuple(values["size"])}

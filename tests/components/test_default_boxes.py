@@ -1,6 +1,7 @@
 """Default boxes: the published counts, boxes worked out by hand, torchvision's generator."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,8 +9,8 @@ from torchvision.models.detection.anchor_utils import DefaultBoxGenerator as Tor
 from torchvision.models.detection.image_list import ImageList
 
 from detzoo.components import DEFAULT_BOXES, DefaultBoxGenerator
-from detzoo.lookup import build_part
-from detzoo.models import MODELS
+from detzoo.lookup import ConfigError, build_part
+from detzoo.models import MODELS, build_ssd
 
 GRIDS = {
     "ssd300_vgg16": (38, 19, 10, 5, 3, 1),
@@ -107,8 +108,19 @@ def torchvision_boxes(generator: TorchvisionGenerator, grids: list, size: tuple[
 def test_ssd300_is_torchvisions(size):
     reference = TorchvisionGenerator(SSD300_RATIOS, scales=SSD300_SCALES, steps=SSD300_STEPS)
     grids = [(side, math.ceil(side * size[1] / size[0])) for side in GRIDS["ssd300_vgg16"]]
-    found = preset("ssd300_vgg16")(grids, size)
-    torch.testing.assert_close(found, torchvision_boxes(reference, grids, size), rtol=0, atol=1e-4)
+    generator = DefaultBoxGenerator.from_scales(SSD300_SCALES, SSD300_RATIOS, steps=SSD300_STEPS)  # for any size
+    torch.testing.assert_close(generator(grids, size), torchvision_boxes(reference, grids, size), rtol=0, atol=1e-4)
+    if size == (300, 300):
+        assert torch.equal(preset("ssd300_vgg16")(grids, size), generator(grids, size))
+
+
+def test_steps_are_for_one_size_and_cells_of_others_are_spread_over_the_real_grid():
+    """torchvision puts the last cells of a 300 x 512 image more than a whole image outside of it."""
+    grids = [(side, math.ceil(side * 512 / 300)) for side in GRIDS["ssd300_vgg16"]]
+    boxes = preset("ssd300_vgg16")(grids, (300, 512))
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    assert (centres > 0).all() and (centres < torch.tensor([512, 300])).all()
+    assert torch.equal(boxes, preset("ssd300_vgg16", steps=None)(grids, (300, 512)))
 
 
 @pytest.mark.parametrize("size", [(320, 320), (320, 512)], ids=str)
@@ -139,6 +151,50 @@ def test_a_scale_is_a_fraction_of_each_side():
     torch.testing.assert_close(boxes[0], torch.tensor([225.0, 135.0, 275.0, 165.0]))
 
 
+def linear(num_levels: int = 6, first_stride: int | None = 16, size=(320, 320), **options) -> DefaultBoxGenerator:
+    return DefaultBoxGenerator.from_linear(num_levels, first_stride, size, **options)
+
+
+@pytest.mark.parametrize("min_scale", [0.2, None], ids=["given", "guessed"])
+def test_linear_scales_are_ssdlites(min_scale):
+    """Four cells of 16 pixels are .2 of 320; the scale behind the last one is 1."""
+    found = linear(min_scale=min_scale, max_scale=0.95)
+    for shapes, expected in zip(found.shapes, preset("ssdlite320_mobilenet_v3_large").shapes, strict=True):
+        torch.testing.assert_close(torch.tensor(shapes), torch.tensor(expected))
+    grids = [(side, side) for side in GRIDS["ssdlite320_mobilenet_v3_large"]]
+    torch.testing.assert_close(found(grids, (320, 320)), boxes_of("ssdlite320_mobilenet_v3_large"), rtol=0, atol=1e-3)
+
+
+def squares(generator: DefaultBoxGenerator) -> list[float]:
+    return [round(shapes[0][0], 4) for shapes in generator.shapes]
+
+
+def test_linear_scales_by_hand():
+    assert squares(linear(min_scale=0.2)) == [0.2, 0.34, 0.48, 0.62, 0.76, 0.9], "SSD, equation 4, with its numbers"
+    assert squares(linear(first_stride=8, size=(300, 300)))[0] == 0.1067
+    assert squares(linear(first_stride=8, size=(128, 512)))[0] == 0.125, "the area of 4 x 4 cells"
+    (only,) = linear(1, min_scale=0.2, aspect_ratios=()).shapes
+    assert [round(width, 4) for width, _ in only] == [0.2, round(math.sqrt(0.2 * 0.9), 4)]
+    assert round(linear(2, min_scale=0.2).shapes[1][1][0], 4) == round(math.sqrt(0.9), 4), "the square behind the last"
+
+
+def test_linear_ratios_for_all_levels_or_for_each():
+    assert linear(2).boxes_per_cell == [6, 6]
+    assert linear(2, aspect_ratios=[2]).boxes_per_cell == [4, 4]
+    assert linear(2, aspect_ratios=[]).boxes_per_cell == [2, 2]
+    assert linear(2, aspect_ratios=[[], [2, 3]], steps=[16, 32], clip="none").boxes_per_cell == [2, 6]
+
+
+def test_linear_by_name_derives_the_rest():
+    config = replace(MODELS["ssd300_vgg16"].config, default_boxes="linear", num_classes=3)
+    with torch.device("meta"):
+        model = build_ssd(config)
+    assert model.default_boxes.boxes_per_cell == [6] * 6 and squares(model.default_boxes)[0] == 0.1067
+    wrong = replace(config, default_boxes={"name": "linear", "num_levels": 6})
+    with pytest.raises(ConfigError, match="default_boxes.num_levels is derived"):
+        build_ssd(wrong)
+
+
 def test_boxes_per_cell():
     assert preset("ssd300_vgg16").boxes_per_cell == [4, 6, 6, 6, 4, 4]
     assert preset("ssd512_vgg16").boxes_per_cell == [4, 6, 6, 6, 6, 4, 4]
@@ -161,6 +217,12 @@ def test_boxes_per_cell():
             lambda: DefaultBoxGenerator.from_sizes([1, 2], [2], [[], []], image_size=(9, 9)),
             "as many min_sizes as max_sizes and aspect_ratios.*got 2, 1 and 2",
         ),
+        (lambda: linear(first_stride=None), "min_scale is needed, since the backbone states no first_stride"),
+        (lambda: linear(first_stride=32, size=(96, 96)), "expected 0 < min_scale < max_scale <= 1, got 1.33.* is 32"),
+        (lambda: linear(min_scale=0.9), "min_scale < max_scale <= 1, got 0.9 and 0.9"),
+        (lambda: linear(max_scale=1.05), "got 0.2 and 1.05"),
+        (lambda: linear(3, aspect_ratios=[[2], [2]]), "3 levels need as many lists of aspect_ratios.*got 2"),
+        (lambda: linear(2, steps=[8]), "2 levels need as many steps, got 1"),
         (lambda: DefaultBoxGenerator([[(1, 1)]])([(2, 2), (1, 1)], (9, 9)), "2 feature maps .* of 1 levels"),
     ],
 )

@@ -145,8 +145,8 @@ def test_a_dotted_path_takes_options(config, path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"backbone": "vgg61"}, "unknown backbone 'vgg61': did you mean 'vgg16'?"),
-        ({"backbone": {"name": "vgg61", "extras": "ssd300"}}, "did you mean 'vgg16'?"),
+        ({"backbone": "vgg_16"}, "unknown backbone 'vgg_16': did you mean 'vgg16'?"),
+        ({"backbone": {"name": "vgg_16", "extras": "ssd300"}}, "did you mean 'vgg16'?"),
         ({"head": "sdd"}, "unknown head 'sdd': did you mean 'ssd'?"),
         ({"loss": "multibocks"}, "unknown loss 'multibocks': did you mean 'multibox'?"),
         ({"loss": "detzoo.components.MultiboxLoss"}, "did you mean 'MultiBoxLoss'?"),
