@@ -29,7 +29,7 @@ setup(
         "tensorboard",
         "defusedxml",
     ],
-    extras_require={"dev": ["pytest", "ruff"]},
+    extras_require={"dev": ["pytest", "ruff", "timm"], "timm": ["timm"]},
     entry_points={"console_scripts": ["detzoo = detzoo.cli:main"]},
     classifiers=[
         "Development Status :: 3 - Alpha",

@@ -1,6 +1,6 @@
 """What each part is worth: train one recipe with one part swapped at a time, and print one table.
 
-    python references/ablation.py experiment=bccd_ssdlite320 dataset.root=../shared/data/bccd epochs=30 --folder runs/parts
+    python references/ablation.py experiment=bccd_ssdlite320 dataset.root=PATH/bccd epochs=20 --folder runs/parts
 
 Everything but the options is for references/train.py and the same for all rows, seeds included. A row whose run is
 finished is not trained again, one that was interrupted goes on. Suppression needs no training: those rows measure the
@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,10 +35,11 @@ from detzoo.engine.model import build_progress, build_updater
 from detzoo.engine.precision import choose_precision
 from detzoo.engine.run import Run, machine, start_processes
 from detzoo.files import write_json
-from detzoo.lookup import build_part
+from detzoo.lookup import build_part, split_part
 from detzoo.metrics import METRICS
 from detzoo.models import build_ssd
 from detzoo.models.checkpoint import LAST
+from detzoo.models.config import read_config
 from detzoo.structures import pad_targets
 
 register_configs()
@@ -52,8 +54,14 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "quality focal": ("model.loss=quality_focal",),
     "ATSS": ("model.matcher=atss",),
     "SimOTA": ("model.matcher=sim_ota",),
-    "GIoU": ("model.loss.box=giou", "model.loss.box_weight=2"),
+    "GIoU": ("model.loss.box=giou", "model.loss.box_weight=3"),
     "FPN": ("model.neck=fpn",),
+    "ATSS, GIoU": ("model.matcher=atss", "model.loss.box=giou", "model.loss.box_weight=3"),
+    "task-aligned, quality focal, GIoU": (
+        "model.matcher=task_aligned",
+        "model.loss=quality_focal",
+        "+model.loss={name: quality_focal, box: giou, box_weight: 2}",
+    ),
 }
 # And what is measured with the plain detectors: options of their suppression.
 SUPPRESSIONS: dict[str, dict[str, Any]] = {
@@ -105,7 +113,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str
 
 
 def folder_of(options: argparse.Namespace, name: str, seed: int) -> Path:
-    return options.folder / f"{name.replace(' ', '_').lower()}-{seed}"
+    return options.folder / f"{name.replace(',', '').replace(' ', '_').lower()}-{seed}"
 
 
 def train_all(options: argparse.Namespace, common: Sequence[str], names: Sequence[str]) -> None:
@@ -154,12 +162,17 @@ def measured_row(options: argparse.Namespace, config: TrainConfig, name: str) ->
     ap, ap50 = [], []
     for seed in options.seeds:
         model = detzoo.load(folder_of(options, PLAIN, seed) / LAST, trust_parts=True)
-        part = {**config.model["postprocess"], **SUPPRESSIONS[name]}
-        model.postprocess = build_part(POSTPROCESSES, part, "postprocess")
+        model.postprocess = build_part(POSTPROCESSES, suppression(config, name), "postprocess")
         numbers = evaluate(model, loader, metric)
         ap.append(numbers["AP"])
         ap50.append(numbers["AP50"])
     return Row(name, tuple(f"{key}={value}" for key, value in SUPPRESSIONS[name].items()), ap, ap50)
+
+
+def suppression(config: TrainConfig, name: str) -> dict[str, Any]:
+    """The suppression of the plain detectors with what a row changes of it."""
+    plain, options = split_part(read_config(config.model).postprocess, "model.postprocess")
+    return {"name": plain, **options, **SUPPRESSIONS[name]}
 
 
 def composed(overrides: Sequence[str]) -> TrainConfig:
@@ -179,7 +192,8 @@ def time_steps(options: argparse.Namespace, common: Sequence[str], names: Sequen
 def training_step(config: TrainConfig, device: torch.device) -> Callable[[], object]:
     """Forward, losses, backward, update of a batch as large as the recipe's."""
     run = Run(device, Path(), choose_precision(config.precision, device))
-    model = build_ssd({**config.model, "num_classes": CLASSES}).to(device, memory_format=torch.channels_last).train()
+    model = build_ssd(replace(read_config(config.model), num_classes=CLASSES))
+    model.to(device, memory_format=torch.channels_last).train()
     updater = build_updater(config, build_progress(config, model, run, steps_per_epoch=1, score="AP", data=""), run)
     size, count = model.preprocess.size, config.loader.batch_size
     images = torch.randint(0, 256, (count, *size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)

@@ -27,7 +27,7 @@ TABLE = {"ball": ball, "box": Box}
 
 
 def test_suggest_the_nearest_word_or_all_of_them():
-    assert suggest("vgg61", ["vgg16", "resnet50"]) == "did you mean 'vgg16'?"
+    assert suggest("vgg_16", ["vgg16", "resnet50"]) == "did you mean 'vgg16'?"
     assert suggest("zzz", ["b", "a"]) == "expected one of: a, b"
     assert "(none)" in suggest("zzz", [])
 

@@ -1,4 +1,4 @@
-"""VGG-16 as SSD uses it."""
+"""VGG (arXiv:1409.1556) as SSD uses it."""
 
 from typing import Literal
 
@@ -9,12 +9,20 @@ from ..layers import L2Norm, xavier_init
 from .base import Backbone
 from .extras import halving_extra, plain_extra
 
-POOL3, CONV4_3 = 16, 22  # places in torchvision's list of layers; conv4_3 counts with its ReLU
-STAGES = (0, 4, 9, 16, 23)  # a stage begins with its max-pooling, as torchvision counts them
-
 Extras = Literal["ssd300", "ssd512", "ssd512_torchvision"]
 Norm = Literal["l2", "batch"]
 NORMS = {"l2": L2Norm, "batch": nn.BatchNorm2d}
+TABLE_1 = {11: "A", 13: "B", 16: "D", 19: "E"}  # columns of VGG's table 1 by their number of layers
+
+
+def vgg11(extras: Extras = "ssd300", conv4_3_norm: Norm = "l2") -> Backbone:
+    """VGG-11; arguments are those of `vgg16`."""
+    return _vgg(11, extras, conv4_3_norm)
+
+
+def vgg13(extras: Extras = "ssd300", conv4_3_norm: Norm = "l2") -> Backbone:
+    """VGG-13; arguments are those of `vgg16`."""
+    return _vgg(13, extras, conv4_3_norm)
 
 
 def vgg16(extras: Extras = "ssd300", conv4_3_norm: Norm = "l2") -> Backbone:
@@ -24,25 +32,57 @@ def vgg16(extras: Extras = "ssd300", conv4_3_norm: Norm = "l2") -> Backbone:
         extras: `"ssd300"` gives maps 38/19/10/5/3/1 at 300 pixels; `"ssd512"` 64/32/16/8/4/2/1 at 512, as published
             (Caffe, `ssd_pascal_512.py`); `"ssd512_torchvision"` is torchvision's private `highres=True` with the same
             weight shapes but maps 64/32/16/8/6/4/1.
-        conv4_3_norm: what the map of conv4_3 passes on the way out: `"l2"` as published; `"batch"`, a batch norm, in
-            pytorch-ssd (github.com/qfgaohao/pytorch-ssd).
+        conv4_3_norm: what the map of conv4_3, or another VGG's last convolution of stage 4, passes on the way out:
+            `"l2"` as published; `"batch"`, a batch norm, in pytorch-ssd (github.com/qfgaohao/pytorch-ssd).
     """
+    return _vgg(16, extras, conv4_3_norm)
+
+
+def vgg19(extras: Extras = "ssd300", conv4_3_norm: Norm = "l2") -> Backbone:
+    """VGG-19; arguments are those of `vgg16`."""
+    return _vgg(19, extras, conv4_3_norm)
+
+
+def vgg11_bn(extras: Extras = "ssd300", conv4_3_norm: Norm = "l2") -> Backbone:
+    """VGG-11 with batch norm in the trunk; arguments are those of `vgg16`."""
+    return _vgg(11, extras, conv4_3_norm, batch_norm=True)
+
+
+def vgg13_bn(extras: Extras = "ssd300", conv4_3_norm: Norm = "l2") -> Backbone:
+    """VGG-13 with batch norm in the trunk; arguments are those of `vgg16`."""
+    return _vgg(13, extras, conv4_3_norm, batch_norm=True)
+
+
+def vgg16_bn(extras: Extras = "ssd300", conv4_3_norm: Norm = "l2") -> Backbone:
+    """VGG-16 with batch norm in the trunk; arguments are those of `vgg16`."""
+    return _vgg(16, extras, conv4_3_norm, batch_norm=True)
+
+
+def vgg19_bn(extras: Extras = "ssd300", conv4_3_norm: Norm = "l2") -> Backbone:
+    """VGG-19 with batch norm in the trunk; arguments are those of `vgg16`."""
+    return _vgg(19, extras, conv4_3_norm, batch_norm=True)
+
+
+def _vgg(depth: int, extras: Extras, conv4_3_norm: Norm, batch_norm: bool = False) -> Backbone:
+    name = f"vgg{depth}{'_bn' if batch_norm else ''}"
     if extras not in EXTRAS:
-        raise ValueError(f"vgg16: extras must be one of {sorted(EXTRAS)}, got {extras!r}")
+        raise ValueError(f"{name}: extras must be one of {sorted(EXTRAS)}, got {extras!r}")
     if conv4_3_norm not in NORMS:
-        raise ValueError(f"vgg16: conv4_3_norm must be one of {sorted(NORMS)}, got {conv4_3_norm!r}")
-    layers = _convolutions()
-    layers[POOL3].ceil_mode = True  # 75 -> 38, as in the paper
+        raise ValueError(f"{name}: conv4_3_norm must be one of {sorted(NORMS)}, got {conv4_3_norm!r}")
+    layers = _convolutions(depth, batch_norm)
+    pools = [index for index, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
+    layers[pools[2]].ceil_mode = True  # 75 -> 38, as in the paper
     blocks = [_dilated_fc(), *EXTRAS[extras]()]
     for block in blocks:
         xavier_init(block)
     channels = [512, 1024, 512, *[256] * (len(blocks) - 2)]
-    return Backbone(layers, {CONV4_3: NORMS[conv4_3_norm](512)}, blocks, channels, STAGES)
+    taps = {pools[3] - 1: NORMS[conv4_3_norm](512)}  # the last ReLU of stage 4
+    return Backbone(layers, taps, blocks, channels, (0, *pools))  # a stage begins with its pooling, as in torchvision
 
 
-def _convolutions() -> list[nn.Module]:
-    """torchvision's layers up to conv5_3, started as it starts them; its classifier, 120 M parameters, is not made."""
-    layers = make_layers(cfgs["D"], batch_norm=False)[:-1]  # pool5 is replaced below
+def _convolutions(depth: int, batch_norm: bool) -> list[nn.Module]:
+    """torchvision's layers up to conv5, started as it starts them; its classifier, 120 M parameters, is not made."""
+    layers = make_layers(cfgs[TABLE_1[depth]], batch_norm=batch_norm)[:-1]  # pool5 is replaced below
     for layer in layers:
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")

@@ -12,6 +12,7 @@ from ..ops import cxcywh_to_xyxy
 Clip = Literal["none", "sizes", "centres_and_sizes"]
 Shape = tuple[float, float]
 
+STEP_SLACK = 1 / 8  # of the image's side; published models leave up to a tenth (17 cells of 16 pixels for 300)
 KEPT = 32  # tilings; more sizes than anybody trains with
 
 
@@ -25,9 +26,8 @@ class DefaultBoxGenerator(nn.Module):
     Args:
         shapes: per level, the (width, height) of each box of a cell, as fractions of the image's width and height.
         steps: pixels of the network's input between neighbouring cells, per level; by default the image size over the
-            grid. Published steps are rounded (a step of 64 on 5 cells for 300 pixels), so they are for one size alone.
-        image_size: height and width for which the steps are; None for any. On images of another size cells are spread
-            over the real grid.
+            grid. A published step is rounded (64 pixels for 5 cells of 300), and holds where it covers the image but
+            for an eighth; on images of other sizes the cells of that level are spread over the real grid.
         clip: what is limited to the image while boxes are centre and size: `"sizes"` is torchvision's way,
             `"centres_and_sizes"` that of amdegroot and those after it (it moves centres that a step of 32 puts outside
             of 300 pixels), `"none"` is the Caffe original's.
@@ -41,7 +41,6 @@ class DefaultBoxGenerator(nn.Module):
         shapes: Sequence[Sequence[Shape]],
         *,
         steps: Sequence[float] | None = None,
-        image_size: tuple[int, int] | None = None,
         clip: Clip = "sizes",
     ) -> None:
         super().__init__()
@@ -59,7 +58,6 @@ class DefaultBoxGenerator(nn.Module):
         if clip not in (known := ("none", "sizes", "centres_and_sizes")):
             raise ValueError(f"default boxes: clip must be one of {known}, got {clip!r}")
         self.steps = None if steps is None else tuple(steps)
-        self.image_size = None if image_size is None else tuple(image_size)
         self.clip = clip
         self.shapes = tuple(tuple((float(w), float(h)) for w, h in level_shapes) for level_shapes in shapes)
         self._tiled: dict[tuple, Tensor] = {}  # by grids, image size and device: on a GPU, each tiling waits for it
@@ -71,7 +69,6 @@ class DefaultBoxGenerator(nn.Module):
         aspect_ratios: Sequence[Sequence[float]],
         *,
         steps: Sequence[float] | None = None,
-        image_size: tuple[int, int] | None = None,
         clip: Clip = "sizes",
     ) -> "DefaultBoxGenerator":
         """Level k holds squares of side s_k and sqrt(s_k s_{k+1}), and for each ratio a wide and a tall box of area
@@ -81,7 +78,6 @@ class DefaultBoxGenerator(nn.Module):
             scales: box side as a fraction of the image; one more entry than there are levels.
             aspect_ratios: per level, the ratios beyond the squares.
             steps: see the class.
-            image_size: see the class.
             clip: see the class.
         """
         if len(scales) != len(aspect_ratios) + 1:
@@ -93,7 +89,7 @@ class DefaultBoxGenerator(nn.Module):
             _cell_shapes((low, low), (high, high), ratios)
             for low, high, ratios in zip(scales, scales[1:], aspect_ratios, strict=False)
         ]
-        return cls(shapes, steps=steps, image_size=image_size, clip=clip)
+        return cls(shapes, steps=steps, clip=clip)
 
     @classmethod
     def from_linear(
@@ -145,7 +141,7 @@ class DefaultBoxGenerator(nn.Module):
             )
         step = (max_scale - min_scale) / max(num_levels - 1, 1)
         scales = [min_scale + step * level for level in range(num_levels)] + [1.0 if num_levels > 1 else max_scale]
-        return cls.from_scales(scales, aspect_ratios, steps=steps, image_size=image_size, clip=clip)
+        return cls.from_scales(scales, aspect_ratios, steps=steps, clip=clip)
 
     @classmethod
     def from_sizes(
@@ -178,7 +174,7 @@ class DefaultBoxGenerator(nn.Module):
             _cell_shapes((low / width, low / height), (high / width, high / height), ratios)
             for low, high, ratios in zip(min_sizes, max_sizes, aspect_ratios, strict=True)
         ]
-        return cls(shapes, steps=steps, image_size=image_size, clip=clip)
+        return cls(shapes, steps=steps, clip=clip)
 
     @property
     def num_levels(self) -> int:
@@ -223,8 +219,7 @@ class DefaultBoxGenerator(nn.Module):
     def _level(self, k: int, grid: tuple[int, int], image_size: tuple[int, int], device: torch.device | str) -> Tensor:
         """One level as centre and size in fractions of the image, [rows * columns * K, 4]."""
         rows, columns = grid
-        own_steps = self.steps is not None and self.image_size in (None, image_size)
-        cells = [side / self.steps[k] for side in image_size] if own_steps else grid  # cells per image side
+        cells = self._cells_per_side(k, grid, image_size)
         y = (torch.arange(rows, device=device) + 0.5) / cells[0]
         x = (torch.arange(columns, device=device) + 0.5) / cells[1]
         centres = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)  # [rows, columns, (x, y)]
@@ -235,6 +230,14 @@ class DefaultBoxGenerator(nn.Module):
         return torch.cat(
             (centres[:, :, None].expand(-1, -1, count, -1), shapes.expand(rows, columns, -1, -1)), dim=-1
         ).reshape(-1, 4)
+
+    def _cells_per_side(self, k: int, grid: tuple[int, int], image_size: tuple[int, int]) -> list[float]:
+        """How many cells of a level there are to the image's height and width, going by its step if that fits."""
+        if self.steps is None:
+            return list(grid)
+        by_step = [side / self.steps[k] for side in image_size]
+        fits = all(abs(cells / count - 1) <= STEP_SLACK for cells, count in zip(grid, by_step, strict=True))
+        return by_step if fits else list(grid)
 
     def extra_repr(self) -> str:
         return f"boxes_per_cell={self.boxes_per_cell}, steps={self.steps}, clip={self.clip!r}"

@@ -28,7 +28,7 @@ SSDLITE_MOBILENET_V3_LARGE = {
     r"backbone\.extra\.(.+)": "backbone.extras.{0}",
     **HEAD,
 }
-VGG16 = {
+CHAIN = {  # VGG, SqueezeNet
     r"features\.(\d+)\.(.+)": "trunk.{0}.{1}",
     r"classifier\..+": None,
 }
@@ -36,6 +36,13 @@ MOBILENET_V3_LARGE = {
     r"features\.13\.block\.0\.(.+)": "trunk.13.{0}",  # the expansion, which detzoo keeps apart
     r"features\.13\.block\.(.+)": "trunk.14.{0}",
     r"features\.(1[4-9])\.(.+)": "trunk.{0:+1}.{1}",
+    r"features\.(\d+)\.(.+)": "trunk.{0}.{1}",
+    r"classifier\..+": None,
+}
+MOBILENET_V3_SMALL = {
+    r"features\.9\.block\.0\.(.+)": "trunk.9.{0}",  # the expansion, as above
+    r"features\.9\.block\.(.+)": "trunk.10.{0}",
+    r"features\.(1[0-2])\.(.+)": "trunk.{0:+1}.{1}",
     r"features\.(\d+)\.(.+)": "trunk.{0}.{1}",
     r"classifier\..+": None,
 }
@@ -52,10 +59,13 @@ RESNET = {
     r"layer([1-3])\.(.+)": "trunk.{0:+3}.{1}",
     r"(layer4|fc)\..+": None,
 }
+VGGS = ("vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn")
 TRUNKS = {
     "mobilenet_v2": MOBILENET_V2,
     "mobilenet_v3_large": MOBILENET_V3_LARGE,
-    "vgg16": VGG16,
+    "mobilenet_v3_small": MOBILENET_V3_SMALL,
+    "squeezenet1_1": CHAIN,
+    **dict.fromkeys(VGGS, CHAIN),
     **dict.fromkeys(("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), RESNET),
 }
 

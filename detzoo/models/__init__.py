@@ -23,14 +23,26 @@ from .ssd_resnet import (
     SSD300_RESNET34,
     SSD300_RESNET50,
     SSD300_RESNET101,
+    SSD512_RESNET50,
     ssd300_resnet18,
     ssd300_resnet34,
     ssd300_resnet50,
     ssd300_resnet101,
+    ssd512_resnet50,
 )
+from .ssd_squeezenet import SSDLITE300_SQUEEZENET1_1, ssdlite300_squeezenet1_1
+from .ssd_timm import SSDLITE320_TIMM, ssdlite320_timm
 from .ssd_tiny import TINY_SSD, tiny_ssd
 from .ssd_vgg import SSD300_VGG16, SSD512_VGG16, SSD300_VGG16_Weights, ssd300_vgg16, ssd512_vgg16
-from .ssdlite import SSDLITE320_MOBILENET_V3_LARGE, SSDLite320_MobileNet_V3_Large_Weights, ssdlite320_mobilenet_v3_large
+from .ssdlite import (
+    SSDLITE320_MOBILENET_V2,
+    SSDLITE320_MOBILENET_V3_LARGE,
+    SSDLITE320_MOBILENET_V3_SMALL,
+    SSDLite320_MobileNet_V3_Large_Weights,
+    ssdlite320_mobilenet_v2,
+    ssdlite320_mobilenet_v3_large,
+    ssdlite320_mobilenet_v3_small,
+)
 from .weights import WeightsEnum, torchvision_architecture
 
 
@@ -51,12 +63,17 @@ MODELS: dict[str, Entry] = {
     "ssd300_resnet50": Entry(ssd300_resnet50, SSD300_RESNET50, None),
     "ssd300_resnet101": Entry(ssd300_resnet101, SSD300_RESNET101, None),
     "ssd300_vgg16": Entry(ssd300_vgg16, SSD300_VGG16, SSD300_VGG16_Weights),
+    "ssd512_resnet50": Entry(ssd512_resnet50, SSD512_RESNET50, None),
     "ssd512_vgg16": Entry(ssd512_vgg16, SSD512_VGG16, None),
     "ssdlite300_mobilenet_v1": Entry(ssdlite300_mobilenet_v1, SSDLITE300_MOBILENET_V1, None),
     "ssdlite300_mobilenet_v2": Entry(ssdlite300_mobilenet_v2, SSDLITE300_MOBILENET_V2, None),
+    "ssdlite300_squeezenet1_1": Entry(ssdlite300_squeezenet1_1, SSDLITE300_SQUEEZENET1_1, None),
+    "ssdlite320_mobilenet_v2": Entry(ssdlite320_mobilenet_v2, SSDLITE320_MOBILENET_V2, None),
     "ssdlite320_mobilenet_v3_large": Entry(
         ssdlite320_mobilenet_v3_large, SSDLITE320_MOBILENET_V3_LARGE, SSDLite320_MobileNet_V3_Large_Weights
     ),
+    "ssdlite320_mobilenet_v3_small": Entry(ssdlite320_mobilenet_v3_small, SSDLITE320_MOBILENET_V3_SMALL, None),
+    "ssdlite320_timm": Entry(ssdlite320_timm, SSDLITE320_TIMM, None),
     "tiny_ssd": Entry(tiny_ssd, TINY_SSD, None),
 }
 
@@ -139,10 +156,15 @@ __all__ = [
     "SSD300_RESNET101",
     "SSD300_VGG16",
     "SSD300_VGG16_Weights",
+    "SSD512_RESNET50",
     "SSD512_VGG16",
     "SSDLITE300_MOBILENET_V1",
     "SSDLITE300_MOBILENET_V2",
+    "SSDLITE300_SQUEEZENET1_1",
+    "SSDLITE320_MOBILENET_V2",
     "SSDLITE320_MOBILENET_V3_LARGE",
+    "SSDLITE320_MOBILENET_V3_SMALL",
+    "SSDLITE320_TIMM",
     "SSDConfig",
     "SSDLite320_MobileNet_V3_Large_Weights",
     "TINY_SSD",
@@ -158,9 +180,14 @@ __all__ = [
     "ssd300_resnet50",
     "ssd300_resnet101",
     "ssd300_vgg16",
+    "ssd512_resnet50",
     "ssd512_vgg16",
     "ssdlite300_mobilenet_v1",
     "ssdlite300_mobilenet_v2",
+    "ssdlite300_squeezenet1_1",
+    "ssdlite320_mobilenet_v2",
     "ssdlite320_mobilenet_v3_large",
+    "ssdlite320_mobilenet_v3_small",
+    "ssdlite320_timm",
     "tiny_ssd",
 ]

@@ -51,7 +51,7 @@ DERIVED: dict[str, Facts] = {
     "loss": CODER,
     "matcher": {
         **CODER,
-        "scores": lambda known: known["loss"].scores,
+        "scores": lambda known: getattr(known["loss"], "scores", None),
         "boxes_per_cell": lambda known: known["default_boxes"].boxes_per_cell,
     },
     "preprocess": {"size": lambda known: known["size"]},

@@ -35,8 +35,8 @@ class SSD(nn.Module):
         categories: names behind the labels, for whoever prints or draws them.
 
     Raises:
-        ValueError: if backbone and default boxes have different numbers of levels, or head and default boxes another
-            number of boxes per cell.
+        ValueError: if backbone and default boxes have different numbers of levels, head and default boxes another
+            number of boxes per cell, or the loss does not say what logits mean.
     """
 
     def __init__(
@@ -56,6 +56,11 @@ class SSD(nn.Module):
         super().__init__()
         if problem := level_problem(backbone, default_boxes) or head_problem(head, default_boxes):
             raise ValueError(problem)
+        if not hasattr(loss, "scores"):
+            raise ValueError(
+                f"{type(loss).__name__} does not say what logits mean: give it scores(logits) -> [B, A, C - 1], for "
+                "softmax detzoo.components.foreground_softmax, or derive it from DetectionLoss or MultiBoxLoss"
+            )
         self.backbone = backbone
         self.neck = nn.Identity() if neck is None else neck
         self.default_boxes = default_boxes

@@ -22,7 +22,13 @@ SSD300_MOBILENET_V1 = SSDConfig(
     head={"name": "ssd"},
     matcher={"name": "ssd", "iou_threshold": 0.5},
     coder={"name": "centre_size", "max_log_size": None},
-    loss={"name": "multibox", "negatives_per_positive": 3.0, "minimum_negatives": 0},
+    loss={
+        "name": "multibox",
+        "negatives_per_positive": 3.0,
+        "minimum_negatives": 0,
+        "box": "smooth_l1",
+        "box_weight": 1.0,
+    },
     preprocess={
         "name": "warp",  # (x - 127) / 128 of bytes
         "mean": (127 / 255, 127 / 255, 127 / 255),

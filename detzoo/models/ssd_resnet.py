@@ -1,4 +1,4 @@
-"""SSD300 with ResNets as NVIDIA trains it ("SSD300 v1.1", DeepLearningExamples, PyTorch/Detection/SSD)."""
+"""SSD with ResNets as NVIDIA trains it ("SSD300 v1.1", DeepLearningExamples, PyTorch/Detection/SSD)."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from .config import SSDConfig
 from .entry import WeightsLike, make_model
 from .ssd import SSD
+from .ssd_vgg import SSD512_VGG16
 
 SSD300_RESNET50 = SSDConfig(
     backbone={"name": "resnet50"},
@@ -22,7 +23,13 @@ SSD300_RESNET50 = SSDConfig(
     head={"name": "ssd"},
     matcher={"name": "ssd", "iou_threshold": 0.5},
     coder={"name": "centre_size", "max_log_size": None},
-    loss={"name": "multibox", "negatives_per_positive": 3.0, "minimum_negatives": 0},
+    loss={
+        "name": "multibox",
+        "negatives_per_positive": 3.0,
+        "minimum_negatives": 0,
+        "box": "smooth_l1",
+        "box_weight": 1.0,
+    },
     preprocess={
         "name": "warp",
         "mean": (0.485, 0.456, 0.406),
@@ -40,6 +47,14 @@ SSD300_RESNET50 = SSDConfig(
 SSD300_RESNET18 = replace(SSD300_RESNET50, backbone={"name": "resnet18"})
 SSD300_RESNET34 = replace(SSD300_RESNET50, backbone={"name": "resnet34"})
 SSD300_RESNET101 = replace(SSD300_RESNET50, backbone={"name": "resnet101"})
+
+# The same cut at the size and with the maps of VGG's SSD512; NVIDIA has no such model, and GluonCV's keeps conv5_x.
+SSD512_RESNET50 = replace(
+    SSD300_RESNET50,
+    backbone={"name": "resnet50", "extras": "ssd512"},
+    default_boxes=SSD512_VGG16.default_boxes,
+    size=SSD512_VGG16.size,
+)
 
 
 def ssd300_resnet50(
@@ -133,6 +148,33 @@ def ssd300_resnet101(
     """SSD300 with ResNet-101, 41.9 M parameters; arguments are those of `ssd300_resnet50`."""
     return make_model(
         SSD300_RESNET101,
+        None,
+        pretrained=pretrained,
+        weights=weights,
+        weights_backbone=weights_backbone,
+        num_classes=num_classes,
+        trainable_layers=trainable_layers,
+        finetuned_layers=None,
+        progress=progress,
+    )
+
+
+def ssd512_resnet50(
+    *,
+    pretrained: bool = False,
+    weights: WeightsLike = None,
+    weights_backbone: Any = None,
+    num_classes: int | None = None,
+    trainable_layers: int | None = None,
+    progress: bool = True,
+) -> SSD:
+    """SSD512 with ResNet-50: 24564 default boxes on maps of 64, 32, 16, 8, 4, 2 and 1 cells a side.
+
+    The trunk of `ssd300_resnet50`, conv4_x at stride 8 included, and the default boxes of `ssd512_vgg16`. Arguments are
+    those of the former.
+    """
+    return make_model(
+        SSD512_RESNET50,
         None,
         pretrained=pretrained,
         weights=weights,

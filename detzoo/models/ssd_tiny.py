@@ -26,7 +26,13 @@ TINY_SSD = SSDConfig(
     head={"name": "ssd"},
     matcher={"name": "ssd", "iou_threshold": 0.5},
     coder={"name": "centre_size", "max_log_size": None},
-    loss={"name": "multibox", "negatives_per_positive": 3.0, "minimum_negatives": 0},
+    loss={
+        "name": "multibox",
+        "negatives_per_positive": 3.0,
+        "minimum_negatives": 0,
+        "box": "smooth_l1",
+        "box_weight": 1.0,
+    },
     preprocess={  # bytes as they are
         "name": "warp",
         "mean": (0.0, 0.0, 0.0),

@@ -28,7 +28,13 @@ SSD300_VGG16 = SSDConfig(
     head={"name": "ssd"},
     matcher={"name": "ssd", "iou_threshold": 0.5},
     coder={"name": "centre_size"},
-    loss={"name": "multibox", "negatives_per_positive": 3.0, "minimum_negatives": 0},
+    loss={
+        "name": "multibox",
+        "negatives_per_positive": 3.0,
+        "minimum_negatives": 0,
+        "box": "smooth_l1",
+        "box_weight": 1.0,
+    },
     preprocess={"name": "warp", "mean": CAFFE_MEAN, "std": CAFFE_STD, "resize": "bilinear"},
     # Section 3.1: 0.01 confidence, 0.45 overlap, 200 detections an image; 400 per class are Caffe's and torchvision's.
     postprocess={

@@ -23,7 +23,13 @@ SSDLITE320_MOBILENET_V3_LARGE = SSDConfig(
     head={"name": "ssdlite"},
     matcher={"name": "ssd", "iou_threshold": 0.5},
     coder={"name": "centre_size"},
-    loss={"name": "multibox", "negatives_per_positive": 3.0, "minimum_negatives": 0},
+    loss={
+        "name": "multibox",
+        "negatives_per_positive": 3.0,
+        "minimum_negatives": 0,
+        "box": "smooth_l1",
+        "box_weight": 1.0,
+    },
     preprocess={"name": "warp", "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "resize": "bilinear"},
     postprocess={
         "name": "nms",
@@ -32,6 +38,17 @@ SSDLITE320_MOBILENET_V3_LARGE = SSDConfig(
         "top_k": 300,
         "detections_per_image": 300,
     },
+)
+
+SSDLITE320_MOBILENET_V3_SMALL = replace(
+    SSDLITE320_MOBILENET_V3_LARGE, backbone={"name": "mobilenet_v3_small", "reduced_tail": True, "width": 1.0}
+)
+
+# The paper's taps, TensorFlow's extra blocks and constants, and torchvision's default boxes, six a cell on every level.
+# MMDetection's first map leaves before the expansion, and its boxes are others.
+SSDLITE320_MOBILENET_V2 = replace(
+    SSDLITE320_MOBILENET_V3_LARGE,
+    backbone={"name": "mobilenet_v2", "width": 1.0, "extras": "ssdlite", "first_map": "expansion"},
 )
 
 
@@ -80,6 +97,75 @@ def ssdlite320_mobilenet_v3_large(
     return make_model(
         config,
         SSDLite320_MobileNet_V3_Large_Weights,
+        pretrained=pretrained,
+        weights=weights,
+        weights_backbone=weights_backbone,
+        num_classes=num_classes,
+        trainable_layers=trainable_layers,
+        finetuned_layers=None,
+        progress=progress,
+    )
+
+
+def ssdlite320_mobilenet_v3_small(
+    *,
+    pretrained: bool = False,
+    weights: WeightsLike = None,
+    weights_backbone: Any = None,
+    num_classes: int | None = None,
+    trainable_layers: int | None = None,
+    progress: bool = True,
+) -> SSD:
+    """SSDlite320 with MobileNetV3-Small (arXiv:1905.02244, section 6.3): 3234 default boxes, 1.9 M parameters.
+
+    Args:
+        pretrained: an error, since no weights are in the catalogue yet.
+        weights: the path of a checkpoint.
+        weights_backbone: ImageNet weights for the trunk: torchvision's "IMAGENET1K_V1", or the path of a file. They
+            belong to the full tail, which replaces the reduced one then.
+        num_classes: classes with background.
+        trainable_layers: stages of the trunk that are trained, of 6; all by default.
+        progress: show a bar while downloading.
+    """
+    config = SSDLITE320_MOBILENET_V3_SMALL
+    if weights_backbone is not None:
+        config = replace(config, backbone={**config.backbone, "reduced_tail": False})
+    return make_model(
+        config,
+        None,
+        pretrained=pretrained,
+        weights=weights,
+        weights_backbone=weights_backbone,
+        num_classes=num_classes,
+        trainable_layers=trainable_layers,
+        finetuned_layers=None,
+        progress=progress,
+    )
+
+
+def ssdlite320_mobilenet_v2(
+    *,
+    pretrained: bool = False,
+    weights: WeightsLike = None,
+    weights_backbone: Any = None,
+    num_classes: int | None = None,
+    trainable_layers: int | None = None,
+    progress: bool = True,
+) -> SSD:
+    """SSDlite320 with MobileNetV2 (arXiv:1801.04381, section 6.2): 3234 default boxes, 4.7 M parameters.
+
+    Args:
+        pretrained: an error, since no weights are in the catalogue yet.
+        weights: the path of a checkpoint.
+        weights_backbone: ImageNet weights for the trunk: torchvision's "IMAGENET1K_V1" or "..._V2", or the path of a
+            file.
+        num_classes: classes with background.
+        trainable_layers: stages of the trunk that are trained, of 6; all by default.
+        progress: show a bar while downloading.
+    """
+    return make_model(
+        SSDLITE320_MOBILENET_V2,
+        None,
         pretrained=pretrained,
         weights=weights,
         weights_backbone=weights_backbone,

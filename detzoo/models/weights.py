@@ -12,7 +12,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from ..backbones import Backbone
+from ..backbones import Backbone, timm_weights
+from ..backbones.from_timm import TimmBackbone
 from ..categories import Categories
 from ..components.preprocess import ToRGB
 from ..hub import fetch
@@ -199,14 +200,18 @@ def load_weights(model: nn.Module, state: StateDict, *, class_head: bool = True)
 
 
 def load_backbone_weights(backbone: Backbone, name: str, weights: Any, *, progress: bool = True) -> None:
-    """Put torchvision's classification weights into the trunk of the backbone called `name`.
+    """Put torchvision's classification weights into the trunk of the backbone called `name`, or timm's into one of its.
 
     Args:
         backbone: what `BACKBONES[name]` built.
-        name: the architecture, under which torchvision knows its weights as well.
-        weights: a member of torchvision's enum, its name ("IMAGENET1K_V1"), or the path of a file.
-        progress: show a bar while downloading.
+        name: the architecture, under which torchvision, or timm, knows its weights as well.
+        weights: a member of torchvision's enum, its name ("IMAGENET1K_V1"), or the path of a file; for a trunk of
+            timm's "DEFAULT", the weights of the tag in its name, or timm's first ones without a tag.
+        progress: show a bar while downloading; timm shows its own.
     """
+    if isinstance(backbone, TimmBackbone):
+        _load_timm_weights(backbone, name, weights)
+        return
     from_torchvision.check_trunk(name)
     path = _trunk_file(name, weights, progress)
     tensors = _tensors_in(read_file(path), path)
@@ -221,9 +226,19 @@ def load_backbone_weights(backbone: Backbone, name: str, weights: Any, *, progre
     if wrong:
         raise ValueError(
             f"weights_backbone={weights!r} do not fit the trunk of {name!r}: {len(wrong)} tensors, {min(wrong)} "
-            "first. ImageNet weights fit the full network: width 1, and for mobilenet_v3_large reduced_tail=false"
+            "first. ImageNet weights fit the full network: width 1, and for mobilenet_v3 reduced_tail=false"
         )
     backbone.load_state_dict(state, strict=False)
+
+
+def _load_timm_weights(backbone: TimmBackbone, name: str, weights: Any) -> None:
+    if weights != "DEFAULT":
+        tagged = f"{name.partition('.')[0]}.a1_in1k"
+        raise ValueError(
+            f"weights_backbone={weights!r}: expected 'DEFAULT' for the trunk {name!r}; other weights of timm's are "
+            f"chosen by a tag in the trunk's name, such as {tagged!r}"
+        )
+    backbone.network.load_state_dict(timm_weights(name))
 
 
 def _trunk_file(name: str, weights: Any, progress: bool) -> Path:

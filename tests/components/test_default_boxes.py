@@ -88,15 +88,15 @@ def test_a_step_of_32_on_ten_cells_leaves_300_pixels_and_clipping_centres_moves_
 
 
 @pytest.mark.parametrize(
-    ("clip", "width", "centre"), [("none", 450, 320), ("sizes", 300, 320), ("centres_and_sizes", 300, 300)]
+    ("clip", "width", "centre"), [("none", 450, 304), ("sizes", 300, 304), ("centres_and_sizes", 300, 300)]
 )
 def test_three_ways_to_clip(clip, width, centre):
-    generator = DefaultBoxGenerator([[(1.5, 0.5)]], steps=[128], clip=clip)
-    box = generator([(1, 3)], (300, 300))[2]
+    generator = DefaultBoxGenerator([[(1.5, 0.5)]], steps=[32], clip=clip)
+    box = generator([(10, 10)], (300, 300))[9]  # at the end of the first row
     assert (box[2] - box[0]).item() == pytest.approx(width)
     assert ((box[0] + box[2]) / 2).item() == pytest.approx(centre)
     assert (box[3] - box[1]).item() == pytest.approx(150)
-    assert ((box[1] + box[3]) / 2).item() == pytest.approx(64)
+    assert ((box[1] + box[3]) / 2).item() == pytest.approx(16)
 
 
 def torchvision_boxes(generator: TorchvisionGenerator, grids: list, size: tuple[int, int]) -> torch.Tensor:
@@ -104,23 +104,24 @@ def torchvision_boxes(generator: TorchvisionGenerator, grids: list, size: tuple[
     return generator(images, [torch.zeros(1, 1, *grid) for grid in grids])[0]
 
 
-@pytest.mark.parametrize("size", [(300, 300), (300, 512)], ids=str)
-def test_ssd300_is_torchvisions(size):
+def test_ssd300_is_torchvisions():
     reference = TorchvisionGenerator(SSD300_RATIOS, scales=SSD300_SCALES, steps=SSD300_STEPS)
-    grids = [(side, math.ceil(side * size[1] / size[0])) for side in GRIDS["ssd300_vgg16"]]
-    generator = DefaultBoxGenerator.from_scales(SSD300_SCALES, SSD300_RATIOS, steps=SSD300_STEPS)  # for any size
-    torch.testing.assert_close(generator(grids, size), torchvision_boxes(reference, grids, size), rtol=0, atol=1e-4)
-    if size == (300, 300):
-        assert torch.equal(preset("ssd300_vgg16")(grids, size), generator(grids, size))
+    grids = [(side, side) for side in GRIDS["ssd300_vgg16"]]
+    found = preset("ssd300_vgg16")(grids, (300, 300))
+    torch.testing.assert_close(found, torchvision_boxes(reference, grids, (300, 300)), rtol=0, atol=1e-4)
 
 
-def test_steps_are_for_one_size_and_cells_of_others_are_spread_over_the_real_grid():
-    """torchvision puts the last cells of a 300 x 512 image more than a whole image outside of it."""
-    grids = [(side, math.ceil(side * 512 / 300)) for side in GRIDS["ssd300_vgg16"]]
-    boxes = preset("ssd300_vgg16")(grids, (300, 512))
+def test_steps_that_do_not_fit_the_image_give_way_to_the_real_grid():
+    """The steps of 100 and 300 pixels would put cells of a 300 x 512 image up to 538 pixels outside of it."""
+    grids = [(38, 64), (19, 32), (10, 16), (5, 8), (3, 6), (1, 4)]
+    by_steps, by_grid = (preset("ssd300_vgg16", **options) for options in ({}, {"steps": None}))
+    boxes, spread = by_steps(grids, (300, 512)), by_grid(grids, (300, 512))
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    assert (centres > 0).all() and (centres < torch.tensor([512, 300])).all()
-    assert torch.equal(boxes, preset("ssd300_vgg16", steps=None)(grids, (300, 512)))
+    assert (centres > 0).all() and (centres < torch.tensor([512 * 1.01, 300 * 1.02])).all()
+    last_two = (3 * 6 + 1 * 4) * 4
+    assert torch.equal(boxes[-last_two:], spread[-last_two:])
+    first = 38 * 64 * 4
+    assert (boxes[:first] - spread[:first]).abs().max() == pytest.approx(37.5 * (8 - 300 / 38), abs=1e-3)
 
 
 @pytest.mark.parametrize("size", [(320, 320), (320, 512)], ids=str)

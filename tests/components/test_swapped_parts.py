@@ -142,7 +142,7 @@ def test_a_checkpoint_cannot_run_code_by_its_box_loss(config, tmp_path):
         (["model.loss=quality_focal", "model.matcher=task_aligned"], "SmoothL1BoxLoss"),
         (["model.loss=focal", "+model.loss={name: focal, box: giou, box_weight: 2}"], "GIoUBoxLoss"),
         (["model.loss=focal", "+model.loss={name: focal, box: {name: l1}}", "model.matcher=atss"], "L1BoxLoss"),
-        (["+model.loss.box=ciou", "+model.loss.box_weight=2"], "CIoUBoxLoss"),
+        (["model.loss.box=ciou", "model.loss.box_weight=2"], "CIoUBoxLoss"),
     ],
     ids=str,
 )

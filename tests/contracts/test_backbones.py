@@ -1,20 +1,43 @@
-"""What every trunk promises. Being in `BACKBONES` is what enrols one here."""
+"""What every trunk promises. Being in `BACKBONES` is what enrols one here; of timm's, two stand for all.
+
+The largest trunks take seconds for a step on a CPU, so theirs are slow tests; what needs no arithmetic is asked of all.
+"""
+
+import importlib.util
 
 import pytest
 import torch
 from torch import nn
-from torchvision.models import mobilenet_v3_large as torchvision_mobilenet
-from torchvision.models import vgg16 as torchvision_vgg16
+from torchvision import models as classifiers
 from torchvision.models.detection.ssd import _vgg_extractor
 from torchvision.models.detection.ssdlite import _mobilenet_extractor
 
-from detzoo.backbones import BACKBONES, Backbone, mobilenet_v1, mobilenet_v2, tiny, vgg16
+from detzoo.backbones import (
+    BACKBONES,
+    Backbone,
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3_large,
+    mobilenet_v3_small,
+    resnet50,
+    tiny,
+    vgg16,
+)
+from detzoo.importers.torchvision import convert_trunk
 
 SIDE = 272  # about the least input that leaves the last extras of VGG and of MobileNet a cell to work on
-SLOW = {"resnet50", "resnet101", "resnet152"}  # seconds for a step on a CPU
+TIMM = ("timm/mobilenetv4_conv_small", "timm/resnet18")
+VGGS = [name for name in BACKBONES if name.startswith("vgg")]
+SLOW = {"resnet50", "resnet101", "resnet152", *VGGS} - {"vgg16"}  # seconds for a step on a CPU
+NEEDS_TIMM = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="needs pip install detzoo[timm]")
+NAMES = [
+    *(pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in BACKBONES),
+    *(pytest.param(name, marks=NEEDS_TIMM) for name in TIMM),
+]
+ALL_NAMES = [*BACKBONES, *(pytest.param(name, marks=NEEDS_TIMM) for name in TIMM)]
 
 
-@pytest.fixture(scope="module", params=[pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in BACKBONES])
+@pytest.fixture(scope="module", params=NAMES)
 def name(request) -> str:
     return request.param
 
@@ -54,6 +77,31 @@ def test_gradient_reaches_every_parameter(backbone):
     untouched = [key for key, parameter in backbone.named_parameters() if parameter.grad is None]
     assert untouched == []
     assert all(parameter.grad.isfinite().all() for parameter in backbone.parameters())
+
+
+@pytest.mark.parametrize("name", ALL_NAMES)
+def test_gradient_finds_a_way_to_every_parameter(name):
+    """As above, without arithmetic, for the largest ones too."""
+    with torch.device("meta"):
+        backbone = BACKBONES[name]()
+        sum(x.sum() for x in backbone(torch.empty(2, 3, SIDE, SIDE))).backward()
+    assert [key for key, parameter in backbone.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize("name", ALL_NAMES)
+def test_first_stride_is_that_of_the_first_map(name):
+    with torch.device("meta"):
+        backbone = BACKBONES[name]()
+        rows, columns = backbone.eval()(torch.empty(1, 3, 1600, 3200))[0].shape[-2:]
+    assert round(1600 / rows) == round(3200 / columns) == backbone.first_stride
+
+
+@pytest.mark.parametrize("name", ALL_NAMES)
+def test_trunk_extras_and_norms_are_all_there_is(name):
+    with torch.device("meta"):
+        backbone = BACKBONES[name]()
+    parts = [*backbone.trunk, *backbone.extras, *backbone.norms.values()]
+    assert {p for part in parts for p in part.parameters()} == set(backbone.parameters())
 
 
 def test_stages_cut_the_trunk_into_pieces(backbone):
@@ -96,9 +144,8 @@ def test_frozen_stages_keep_their_batch_statistics(name, backbone):
     with torch.no_grad():
         backbone(torch.rand(2, 3, SIDE, SIDE) * 3)
     changed = {key for key, norm in norms.items() if not torch.equal(norm.running_mean, before[key])}
-    first_trained = backbone.stages[-1].start
-    expected = {key for key in norms if not key.startswith("trunk.") or int(key.split(".")[1]) >= first_trained}
-    assert changed == expected != set(norms)
+    frozen = {m for stage in backbone.stages[:-1] for layer in backbone.trunk[stage] for m in layer.modules()}
+    assert changed == {key for key, norm in norms.items() if norm not in frozen} != set(norms)
 
 
 @pytest.mark.parametrize(
@@ -109,14 +156,29 @@ def test_frozen_stages_keep_their_batch_statistics(name, backbone):
         ("ssd512_torchvision", 512, [64, 32, 16, 8, 6, 4, 1]),
     ],
 )
-def test_published_maps_of_vgg(extras, side, maps):
+@pytest.mark.parametrize("name", VGGS)
+def test_published_maps_of_vgg(name, extras, side, maps):
     with torch.device("meta"):  # shapes only: no weights are drawn, nothing is computed
-        found = vgg16(extras)(torch.empty(1, 3, side, side))
+        found = BACKBONES[name](extras).eval()(torch.empty(1, 3, side, side))
     assert [tuple(x.shape[2:]) for x in found] == [(cells, cells) for cells in maps]
     assert [x.shape[1] for x in found] == [512, 1024, 512, *[256] * (len(maps) - 3)]
 
 
+def test_vggs_are_as_deep_as_their_names():
+    for name in VGGS:
+        with torch.device("meta"):
+            backbone = BACKBONES[name]()
+        fc6_and_fc7, classifier = 2, 1
+        convolutions = sum(isinstance(layer, nn.Conv2d) for layer in backbone.trunk)
+        assert convolutions + fc6_and_fc7 + classifier == int(name.removeprefix("vgg").removesuffix("_bn"))
+        norms = sum(isinstance(layer, nn.BatchNorm2d) for layer in backbone.trunk)
+        assert norms == (convolutions if name.endswith("_bn") else 0)
+        assert isinstance(backbone.trunk[backbone.taps[0]], nn.ReLU)
+        assert isinstance(backbone.trunk[backbone.taps[0] + 1], nn.MaxPool2d)
+
+
 MOBILENET_MAPS, MOBILENET_EXTRAS = [19, 10, 5, 3, 2, 1], [512, 256, 256]
+MAPS_320, EXTRAS_320 = [20, 10, 5, 3, 2, 1], [512, 256, 256, 128]
 RESNET_MAPS, RESNET_EXTRAS = [38, 19, 10, 5, 3, 1], [512, 512, 256, 256]
 
 
@@ -125,6 +187,9 @@ RESNET_MAPS, RESNET_EXTRAS = [38, 19, 10, 5, 3, 1], [512, 512, 256, 256]
     [
         ("mobilenet_v1", 300, MOBILENET_MAPS, [512, 1024, *MOBILENET_EXTRAS, 256]),
         ("mobilenet_v2", 300, MOBILENET_MAPS, [576, 1280, *MOBILENET_EXTRAS, 64]),
+        ("mobilenet_v3_large", 320, MAPS_320, [672, 480, *EXTRAS_320]),
+        ("mobilenet_v3_small", 320, MAPS_320, [288, 288, *EXTRAS_320]),
+        ("squeezenet1_1", 300, [17, 10, 5, 3, 2, 1], [512, 512, 512, 256, 256, 256]),
         ("resnet18", 300, RESNET_MAPS, [256, *RESNET_EXTRAS, 128]),
         ("resnet34", 300, RESNET_MAPS, [256, *RESNET_EXTRAS, 256]),
         ("resnet50", 300, RESNET_MAPS, [1024, *RESNET_EXTRAS, 256]),
@@ -141,6 +206,14 @@ def test_published_maps(name, side, maps, channels):
     assert backbone.channels == channels
 
 
+def test_resnet_for_512_pixels():
+    with torch.device("meta"):
+        maps = resnet50("ssd512").eval()(torch.empty(1, 3, 512, 512))
+    assert [tuple(x.shape[2:]) for x in maps] == [(cells, cells) for cells in (64, 32, 16, 8, 4, 2, 1)]
+    with pytest.raises(ValueError, match="resnet50: extras must be one of .*'ssd512'.*got 'ssd'"):
+        resnet50("ssd")
+
+
 @pytest.mark.parametrize("width", [0.25, 0.5, 1.5])
 def test_width_of_mobilenets(width):
     with torch.device("meta"):
@@ -152,8 +225,20 @@ def test_width_of_mobilenets(width):
     assert other.channels[0] == 576 * width and other.channels[1] == max(1280, 1280 * width)
 
 
+@pytest.mark.parametrize("width", [0.35, 0.75])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small"])
+def test_width_is_torchvisions(name, width):
+    """Every tensor of its classifier has a place, so these are its channels and its way of rounding them."""
+    with torch.device("meta"):
+        options = {} if name == "mobilenet_v2" else {"reduced_tail": False}
+        own = BACKBONES[name](width=width, **options).state_dict()
+        state = getattr(classifiers, name)(weights=None, width_mult=width).state_dict()
+    expected = {key: tensor.shape for key, tensor in convert_trunk(state, name).items()}
+    assert {key: tensor.shape for key, tensor in own.items() if key.startswith("trunk.")} == expected
+
+
 def test_width_is_positive():
-    for build in (mobilenet_v1, mobilenet_v2):
+    for build in (mobilenet_v1, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small):
         with pytest.raises(ValueError, match="expected a positive width, got 0"):
             build(width=0)
 
@@ -166,6 +251,21 @@ def test_extras_of_mobilenet_v1_are_plain_or_separable():
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in (*plain.extras.modules(), *lite.extras.modules()))
     with pytest.raises(ValueError, match="extras must be one of .*'ssdlite'.*got 'lite'"):
         mobilenet_v1("lite")
+
+
+def test_forms_of_mobilenet_v2():
+    with torch.device("meta"):
+        plain, lite = mobilenet_v2(), mobilenet_v2(extras="ssdlite")
+        block = mobilenet_v2(extras="ssdlite", first_map="block").eval()
+        first = block(torch.empty(1, 3, 320, 320))[0]
+    assert plain.channels == [576, 1280, 512, 256, 256, 64] and lite.channels == [576, 1280, *EXTRAS_320]
+    assert tuple(first.shape[1:]) == (96, 20, 20) and block.channels == [96, 1280, *EXTRAS_320]
+    eps = [{m.eps for m in backbone.modules() if isinstance(m, nn.BatchNorm2d)} for backbone in (plain, lite)]
+    assert eps == [{1e-5}, {1e-3}]
+    with pytest.raises(ValueError, match="mobilenet_v2: extras must be one of .*'ssdlite'.*got 'lite'"):
+        mobilenet_v2(extras="lite")
+    with pytest.raises(ValueError, match="mobilenet_v2: first_map must be one of .*'block'.*got 'first'"):
+        mobilenet_v2(first_map="first")
 
 
 def test_norm_of_conv4_3():
@@ -183,7 +283,7 @@ def weight_shapes(module: nn.Module) -> list[tuple[int, ...]]:
 def test_both_forms_of_ssd512_have_torchvisions_weight_shapes():
     with torch.device("meta"):
         published, private = vgg16("ssd512"), vgg16("ssd512_torchvision")
-        reference = _vgg_extractor(torchvision_vgg16(weights=None), True, 5)
+        reference = _vgg_extractor(classifiers.vgg16(weights=None), True, 5)
     assert weight_shapes(published) == weight_shapes(private) == weight_shapes(reference)
 
 
@@ -191,20 +291,21 @@ def trained_numbers(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
+@pytest.mark.parametrize("name", VGGS)
 @pytest.mark.parametrize("stages", range(6))
-def test_vgg_freezes_what_torchvision_freezes(stages):
+def test_vgg_freezes_what_torchvision_freezes(name, stages):
     with torch.device("meta"):
-        reference = _vgg_extractor(torchvision_vgg16(weights=None), False, stages)
-        assert trained_numbers(vgg16().train_last(stages)) == trained_numbers(reference)
+        reference = _vgg_extractor(getattr(classifiers, name)(weights=None), False, stages)
+        assert trained_numbers(BACKBONES[name]().train_last(stages)) == trained_numbers(reference)
 
 
+@pytest.mark.parametrize("name", ["mobilenet_v3_large", "mobilenet_v3_small"])
 @pytest.mark.parametrize("stages", range(7))
-def test_mobilenet_freezes_what_torchvision_freezes(stages):
+def test_mobilenet_freezes_what_torchvision_freezes(name, stages):
     with torch.device("meta"):
-        reference = _mobilenet_extractor(
-            torchvision_mobilenet(weights=None, reduced_tail=True), stages, nn.BatchNorm2d
-        )  # fmt: skip
-        backbone = BACKBONES["mobilenet_v3_large"]().train_last(stages)
+        classifier = getattr(classifiers, name)(weights=None, reduced_tail=True)
+        reference = _mobilenet_extractor(classifier, stages, nn.BatchNorm2d)
+        backbone = BACKBONES[name]().train_last(stages)
     assert trained_numbers(backbone) == trained_numbers(reference)
 
 

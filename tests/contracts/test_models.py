@@ -4,21 +4,40 @@ The largest models take seconds for every step on a CPU, so theirs are slow test
 all.
 """
 
+import importlib.util
 import io
+import math
+from dataclasses import replace
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.flop_counter import FlopCounterMode
 
 import detzoo
-from detzoo.models import MODELS, SSD
+from detzoo.components import NECKS
+from detzoo.components.default_boxes import STEP_SLACK
+from detzoo.engine.sync_norm import synchronise_batch_norm
+from detzoo.models import MODELS, SSD, SSDConfig, build_ssd
 from detzoo.structures import pad_targets
 
 NUM_CLASSES = 5
-SLOW = {"ssd300_resnet34", "ssd300_resnet50", "ssd300_resnet101", "ssd300_vgg16", "ssd512_vgg16"}
+SLOW = {"ssd300_resnet34", "ssd300_resnet50", "ssd300_resnet101", "ssd300_vgg16", "ssd512_resnet50", "ssd512_vgg16"}
+HAS_TIMM = importlib.util.find_spec("timm") is not None
+NEEDS_TIMM = pytest.mark.skipif(not HAS_TIMM, reason="needs pip install detzoo[timm]")
 
 
-@pytest.fixture(scope="module", params=[pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in MODELS])
+def marks_of(name: str) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.slow] * (name in SLOW) + [NEEDS_TIMM] * ("timm" in name)
+
+
+NAMES = [pytest.param(name, marks=marks_of(name)) for name in MODELS]
+ALL_NAMES = [pytest.param(name, marks=[NEEDS_TIMM] * ("timm" in name)) for name in MODELS]  # where nothing is computed
+
+
+@pytest.fixture(scope="module", params=NAMES)
 def name(request) -> str:
     return request.param
 
@@ -107,7 +126,7 @@ BATCHES = {"one box": (ONE, target()), "three boxes": (ONE, TWO), "no box": (tar
 @pytest.mark.parametrize(
     ("name", "targets"),
     [
-        pytest.param(name, targets, id=f"{name}-{batch}", marks=[pytest.mark.slow] if name in SLOW else [])
+        pytest.param(name, targets, id=f"{name}-{batch}", marks=marks_of(name))
         for name in MODELS
         for batch, targets in BATCHES.items()
         if batch == "one box" or name not in SLOW
@@ -185,16 +204,18 @@ def test_state_dict_there_and_back(name, model):
         ("ssd300_vgg16", 91, 35_641_826),
         ("ssd512_vgg16", 81, 36_038_196),
         ("ssd512_vgg16", 21, 27_188_676),
+        ("ssd300_vgg16", 21, 26_285_486),
         ("ssdlite320_mobilenet_v3_large", 91, 3_440_060),
         # NVIDIA DeepLearningExamples, SSD300 v1.1
         ("ssd300_resnet18", 81, 14_048_310),
         ("ssd300_resnet34", 81, 19_975_222),
         ("ssd300_resnet50", 81, 22_894_902),
         ("ssd300_resnet101", 81, 41_887_030),
-        # pytorch-ssd: mb1-ssd, mb1-ssd-lite, mb2-ssd-lite
+        # pytorch-ssd: mb1-ssd, mb1-ssd-lite, mb2-ssd-lite, sq-ssd-lite
         ("ssd300_mobilenet_v1", 21, 9_468_996),
         ("ssdlite300_mobilenet_v1", 21, 4_312_388),
         ("ssdlite300_mobilenet_v2", 21, 3_388_228),
+        ("ssdlite300_squeezenet1_1", 21, 1_875_268),
         # Dive into Deep Learning, one class
         ("tiny_ssd", 2, 1_010_376),
     ],
@@ -204,17 +225,192 @@ def test_parameter_counts(name, num_classes, count):
         model = detzoo.get_model(name, num_classes=num_classes)
     assert sum(parameter.numel() for parameter in model.parameters()) == count
     published = MODELS[name].weights
-    if published is not None:
+    if published is not None and num_classes == published.DEFAULT.categories.num_classes:
         assert published.DEFAULT.meta["num_params"] == count
 
 
-@pytest.mark.parametrize("name", MODELS)
+def on_meta(config: SSDConfig) -> SSD:
+    """Without memory or arithmetic, in eval mode."""
+    with torch.device("meta"):
+        return build_ssd(config).eval()
+
+
+def millions_and_gmacs(config: SSDConfig) -> tuple[float, float]:
+    """Parameters, and multiplications with an addition each for one image at the model's input, in 10^6 and 10^9."""
+    model = on_meta(config)
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.predict(torch.empty(1, 3, *config.size))
+    return sum(p.numel() for p in model.parameters()) / 1e6, counter.get_total_flops() / 2e9
+
+
+@pytest.mark.parametrize(
+    ("name", "num_classes", "millions", "gmacs"),
+    [
+        # the cards of torchvision's weights, which say GFLOPS for what is counted here
+        ("ssd300_vgg16", 91, 35.641826, 34.858),
+        ("ssdlite320_mobilenet_v3_large", 91, 3.440060, 0.583),
+    ],
+)
+def test_published_work(name, num_classes, millions, gmacs):
+    found = millions_and_gmacs(replace(MODELS[name].config, num_classes=num_classes))
+    assert found == (millions, pytest.approx(gmacs, abs=5e-4))
+
+
+THREE_ON_THE_FIRST_LEVEL = {"name": "shapes", "shapes": [[(0.2, 0.2)] * 3, *[[(0.2, 0.2)] * 6] * 5]}
+FIRST_MAP_OF_MMDETECTION = {"name": "mobilenet_v2", "extras": "ssdlite", "first_map": "block"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "millions", "gmacs"),
+    [
+        ({"num_classes": 81}, 4.484148, 0.848),
+        # The paper (arXiv:1801.04381, table 6) has 4.3 M and 0.8 G: there a cell of the first level has three default
+        # boxes, ours six as on the others.
+        ({"num_classes": 81, "default_boxes": THREE_ON_THE_FIRST_LEVEL}, 4.337013, 0.789),
+        # So it is as published with COCO's 91 slots for 300 pixels. OpenVINO's model zoo has 4.475 M and 1.525 / 2 G:
+        # the 25,376 factors of the batch norms are gone into the convolutions there, and additions of biases counted.
+        (
+            {"num_classes": 91, "default_boxes": THREE_ON_THE_FIRST_LEVEL, "size": (300, 300)},
+            4.475 + 0.025376 + 0.000167,
+            0.750,
+        ),
+        # MMDetection's ssdlite_mobilenetv2_scratch_600e_coco: 4,228,788; its first map has a sixth of the channels
+        ({"num_classes": 81, "backbone": FIRST_MAP_OF_MMDETECTION}, 4.228788, 0.746),
+    ],
+    ids=["ours", "TensorFlow's", "TensorFlow's at 300", "MMDetection's"],
+)
+def test_work_of_ssdlite_with_mobilenet_v2_and_what_others_publish(changes, millions, gmacs):
+    found = millions_and_gmacs(replace(MODELS["ssdlite320_mobilenet_v2"].config, **changes))
+    assert found == (pytest.approx(millions, abs=5e-7), pytest.approx(gmacs, abs=5e-4))
+
+
+@pytest.mark.parametrize("name", ALL_NAMES)
 def test_default_boxes_fit_the_maps(name):
     with torch.device("meta"):
         model = detzoo.get_model(name).eval()
         logits, deltas, default_boxes, _ = model.predict(torch.empty(1, 3, *model.preprocess.size))
     assert logits.shape == (1, len(default_boxes), MODELS[name].config.num_classes)
     assert deltas.shape == (1, len(default_boxes), 4)
+
+
+# ---- where boxes are ----
+
+
+def maps_of(model: SSD, size: tuple[int, int]) -> list[torch.Size]:
+    with torch.device("meta"), torch.no_grad():
+        return [x.shape for x in model.backbone(torch.empty(1, 3, *size))]
+
+
+def head_that_looks_at_single_cells(model: SSD) -> nn.Module:
+    """The head with random weights, of whose 3x3 convolutions only the middle is left."""
+    head = model.head.to_empty(device="cpu")
+    for layer in head.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.reset_parameters()
+            if layer.kernel_size == (3, 3):
+                layer.weight.data *= torch.tensor([[0, 0, 0], [0, 1, 0], [0, 0, 0]])
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.reset_parameters()
+    return head
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ALL_NAMES)
+def test_a_lit_cell_fires_its_own_default_boxes(name):
+    torch.manual_seed(0)
+    config = replace(MODELS[name].config, num_classes=2)
+    model, (height, width) = on_meta(config), config.size
+    maps = [torch.rand(shape) for shape in maps_of(model, config.size)]
+    grids = [tuple(x.shape[-2:]) for x in maps]
+    head, default_boxes = head_that_looks_at_single_cells(model), model.default_boxes(grids, config.size)
+    dark = head(maps)
+    for level, (rows, columns) in enumerate(grids):
+        row, column = rows // 4, columns // 3
+        lit = list(maps)
+        lit[level] = maps[level].clone()
+        lit[level][..., row, column] += 1
+        for before, after in zip(dark, head(lit), strict=True):
+            fired = (before != after).any(dim=-1)[0].nonzero().flatten()
+            assert len(fired) == model.default_boxes.boxes_per_cell[level]
+            x1, y1, x2, y2 = default_boxes[fired].unbind(dim=1)
+            # a published step may be off the real one (squeezenet: 16 pixels where cells are 17.6 apart)
+            x, y = (x1 + x2) / 2 / width * columns, (y1 + y2) / 2 / height * rows
+            assert ((x - column - 0.5).abs() < 0.75).all() and ((y - row - 0.5).abs() < 0.75).all()
+
+
+@pytest.mark.parametrize("name", ALL_NAMES)
+def test_wide_images(name):
+    """At 300x512, default boxes follow the real grid: one for each row of logits, and more of them to the right."""
+    model, size = on_meta(replace(MODELS[name].config, size=(300, 512))), (300, 512)
+    with torch.device("meta"):
+        logits, deltas, *_ = model.predict(torch.empty(1, 3, *size))
+    boxes, x, y = boxes_and_first_centres(model, size)
+    assert len(boxes) == logits.shape[1] == deltas.shape[1]
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    assert (centres > 0).all() and (centres < torch.tensor([512, 300]) * (1 + STEP_SLACK)).all(), "on every level"
+    assert (x.diff(dim=1) > 0).all() and (y.diff(dim=1).abs() < 1e-3).all()
+    assert (y.diff(dim=0) > 0).all() and (x.diff(dim=0).abs() < 1e-3).all()
+    assert x[:, -1].min() > 512 * 0.85 and x.max() <= 512 and y[-1].min() > 300 * 0.85 and y.max() <= 300
+    _, square_x, square_y = boxes_and_first_centres(on_meta(replace(MODELS[name].config, size=(300, 300))), (300, 300))
+    assert x.max() > square_x.max() + 150 and y.max().item() == pytest.approx(square_y.max().item())
+
+
+def boxes_and_first_centres(model: SSD, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """All default boxes, then x and y of the centres of the first level's, [rows, columns, K]."""
+    grids = [tuple(shape[-2:]) for shape in maps_of(model, size)]
+    boxes = model.default_boxes(grids, size)
+    centres = ((boxes[:, :2] + boxes[:, 2:]) / 2)[: math.prod(grids[0]) * model.default_boxes.boxes_per_cell[0]]
+    return boxes, *centres.reshape(*grids[0], -1, 2).unbind(dim=-1)
+
+
+# ---- with a neck ----
+
+
+@pytest.mark.parametrize("neck", NECKS)
+@pytest.mark.parametrize("name", ALL_NAMES)
+def test_a_neck_goes_with_every_model(name, neck):
+    """Without arithmetic: shapes as declared, and a gradient finds its way to every parameter."""
+    model = on_meta(replace(MODELS[name].config, neck=neck)).train()
+    size = model.preprocess.size
+    with torch.device("meta"):
+        maps = model.neck(model.backbone(torch.empty(2, 3, *size)))
+        logits, deltas, default_boxes, _ = model.predict(torch.empty(2, 3, *size))
+    assert [x.shape[1] for x in maps] == model.neck.channels
+    assert logits.shape[:2] == deltas.shape[:2] == (2, len(default_boxes))
+    (logits.sum() + deltas.sum()).backward()
+    assert [key for key, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
+# ---- on two processes ----
+
+
+def step_of_every_model(rank: int, names: list[str], folder: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    torch.set_num_threads(1)
+    found = {name: step_of_a_model(name, rank) for name in names}
+    torch.save(found, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def step_of_a_model(name: str, rank: int) -> dict[str, torch.Tensor]:
+    """Length of every gradient of one training step; each process has an image of its own."""
+    torch.manual_seed(0)
+    model = synchronise_batch_norm(detzoo.get_model(name, num_classes=NUM_CLASSES), torch.device("cpu")).train()
+    trainee = DistributedDataParallel(model)
+    losses = trainee(pictures((300, 300 + rank)), [(ONE, TWO)[rank]])
+    sum(losses.values()).backward()
+    return {key: parameter.grad.norm() for key, parameter in model.named_parameters()}
+
+
+@pytest.mark.slow
+def test_a_training_step_of_every_model_on_two_processes(tmp_path):
+    names = [name for name in MODELS if HAS_TIMM or "timm" not in name]
+    torch.multiprocessing.spawn(step_of_every_model, (names, str(tmp_path)), nprocs=2)
+    one, other = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    for name in names:
+        assert one[name] == other[name], f"{name}: gradients are those of both processes' images, and the same in both"
+        assert all(length.isfinite() for length in one[name].values()), name
+        assert sum(length for key, length in one[name].items() if key.startswith("head.regression")) > 0, name
 
 
 def test_names():
@@ -225,7 +421,7 @@ def test_names():
         detzoo.load("ssd30_vgg16")
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ALL_NAMES)
 @pytest.mark.parametrize(
     "wrong", [{"score_treshold": 0.9}, {"size": (512, 512)}, {"num_classes": 0}, {"num_classes": 1}], ids=str
 )

@@ -10,7 +10,16 @@ from torch import nn
 import detzoo
 from detzoo.backbones import tiny
 from detzoo.categories import Categories
-from detzoo.components import BoxCoder, DefaultBoxGenerator, MultiBoxLoss, Postprocess, Preprocess, SSDHead, SSDMatcher
+from detzoo.components import (
+    BoxCoder,
+    DefaultBoxGenerator,
+    MultiBoxLoss,
+    Postprocess,
+    Preprocess,
+    SSDHead,
+    SSDMatcher,
+    foreground_softmax,
+)
 from detzoo.lookup import ConfigError
 from detzoo.models import MODELS, SSDConfig, build_ssd
 from detzoo.models.config import read_config
@@ -29,6 +38,9 @@ class FocusedLoss(nn.Module):
     def __init__(self, gamma: float = 2.0) -> None:
         super().__init__()
         self.gamma = gamma
+
+    def scores(self, logits: torch.Tensor) -> torch.Tensor:
+        return foreground_softmax(logits)
 
 
 def problems_of(config, **given) -> list[str]:
@@ -127,6 +139,12 @@ def test_a_finished_part_wins(config, part, make):
         with torch.no_grad():
             logits = model.eval().predict(torch.rand(1, 3, 96, 96)).logits
         assert logits.shape == (1, sum(k * s * s for k, s in zip(model.default_boxes.boxes_per_cell, (12, 6))), 4)
+
+
+@pytest.mark.parametrize("matcher", ["ssd", "sim_ota"])
+def test_a_loss_says_what_logits_mean(config, matcher):
+    with pytest.raises(ValueError, match=r"Identity does not say what logits mean: give it scores\(logits\)"):
+        build_ssd(replace(config, matcher=matcher), loss=nn.Identity())
 
 
 def test_a_dotted_path_names_a_part_of_your_own(config):

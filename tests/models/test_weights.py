@@ -22,9 +22,10 @@ import torchvision.models.detection as theirs
 from PIL import Image
 
 import detzoo
+from detzoo.backbones import BACKBONES
 from detzoo.categories import COCO_91, Categories
 from detzoo.hub import DownloadError
-from detzoo.importers.torchvision import convert_detector
+from detzoo.importers.torchvision import TRUNKS, convert_detector, convert_trunk
 from detzoo.models import (
     MODELS,
     SSD300_VGG16_Weights,
@@ -35,6 +36,7 @@ from detzoo.models import (
 )
 from detzoo.models import ssdlite320_mobilenet_v3_large as ssdlite
 from detzoo.models.checkpoint import model_record, save_checkpoint
+from detzoo.models.weights import load_backbone_weights
 
 COCO_V1 = SSDLite320_MobileNet_V3_Large_Weights.COCO_V1
 CATALOGUES = [entry.weights for entry in MODELS.values() if entry.weights is not None]
@@ -433,6 +435,39 @@ def test_trunk_of_another_architecture(tmp_path):
     torch.save({"layer1.0.conv1.weight": torch.zeros(64, 64, 1, 1)}, path)
     with pytest.raises(ValueError, match="resnet.pth: unexpected tensor 'layer1.0.conv1.weight'"):
         ssdlite(weights_backbone=path)
+
+
+@pytest.mark.parametrize("name", TRUNKS)
+def test_every_tensor_of_a_trunk_has_a_place(name):
+    assert "IMAGENET1K_V1" in torchvision.models.get_model_weights(name).__members__
+    with torch.device("meta"):
+        state = getattr(torchvision.models, name)(weights=None).state_dict()
+        own = BACKBONES[name](**({"reduced_tail": False} if "mobilenet_v3" in name else {})).state_dict()
+    found = {key: tensor.shape for key, tensor in convert_trunk(state, name).items()}
+    assert found == {key: tensor.shape for key, tensor in own.items() if key.startswith("trunk.")}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("name", "side"),  # one where rounding of halves makes no difference: torchvision rounds otherwise in poolings
+    [("vgg11_bn", 64), ("squeezenet1_1", 63), ("mobilenet_v3_small", 64)],
+)
+def test_trunks_that_compute_what_torchvisions_classifier_does(name, side, tmp_path):
+    torch.manual_seed(0)
+    with torch.device("meta"):  # VGG's classifier, half a gigabyte, is not needed
+        features = getattr(torchvision.models, name)(weights=None).features
+    features = features.to_empty(device="cpu").eval()
+    for tensor in features.state_dict().values():
+        if tensor.ndim:
+            tensor.uniform_(0.0, 0.1)
+    torch.save(features.state_dict(prefix="features."), tmp_path / "trunk.pth")
+    backbone = BACKBONES[name](**({"reduced_tail": False} if "mobilenet_v3" in name else {}))
+    load_backbone_weights(backbone, name, tmp_path / "trunk.pth")
+    batch, layers = torch.rand(1, 3, side, side), list(backbone.eval().trunk)
+    expected = features[: len(layers)](batch) if "mobilenet" not in name else features(batch)
+    found = torch.nn.Sequential(*layers)(batch)
+    assert found.std() > 0
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.slow

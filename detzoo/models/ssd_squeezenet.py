@@ -1,0 +1,44 @@
+"""SSDlite with SqueezeNet 1.1, as pytorch-ssd has it (github.com/qfgaohao/pytorch-ssd)."""
+
+from dataclasses import replace
+from typing import Any
+
+from .entry import WeightsLike, make_model
+from .ssd import SSD
+from .ssd_mobilenet import SSDLITE300_MOBILENET_V1
+
+# Default boxes and all else are those of its MobileNetV1, the step of 16 pixels on a map of 17 cells a side included.
+SSDLITE300_SQUEEZENET1_1 = replace(SSDLITE300_MOBILENET_V1, backbone={"name": "squeezenet1_1"})
+
+
+def ssdlite300_squeezenet1_1(
+    *,
+    pretrained: bool = False,
+    weights: WeightsLike = None,
+    weights_backbone: Any = None,
+    num_classes: int | None = None,
+    trainable_layers: int | None = None,
+    progress: bool = True,
+) -> SSD:
+    """SSDlite300 with SqueezeNet 1.1, 1.9 M parameters: 2568 default boxes on maps of 17, 10, 5, 3, 2 and 1 cells a
+    side.
+
+    Args:
+        pretrained: an error, since no weights are in the catalogue yet.
+        weights: the path of a checkpoint.
+        weights_backbone: ImageNet weights for the trunk: torchvision's "IMAGENET1K_V1", or the path of a file.
+        num_classes: classes with background.
+        trainable_layers: stages of the trunk that are trained, of 4; all by default.
+        progress: show a bar while downloading.
+    """
+    return make_model(
+        SSDLITE300_SQUEEZENET1_1,
+        None,
+        pretrained=pretrained,
+        weights=weights,
+        weights_backbone=weights_backbone,
+        num_classes=num_classes,
+        trainable_layers=trainable_layers,
+        finetuned_layers=None,
+        progress=progress,
+    )
