@@ -28,6 +28,7 @@ setup(
         "tqdm",
         "tensorboard",
         "defusedxml",
+        "safetensors",
     ],
     extras_require={"dev": ["pytest", "ruff", "timm"], "timm": ["timm"]},
     entry_points={"console_scripts": ["detzoo = detzoo.cli:main"]},

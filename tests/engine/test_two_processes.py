@@ -51,9 +51,17 @@ def work(rank: int, config: SSDConfig, folder: str) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("loss", [{}, {"minimum_negatives": 40}], ids=["plain", "more negatives"])
+LOSSES = {
+    "plain": {"name": "multibox"},
+    "more negatives": {"name": "multibox", "minimum_negatives": 40},
+    "focal": {"name": "focal"},
+    "quality focal, GIoU": {"name": "quality_focal", "box": "giou"},
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 def test_two_processes_are_one(small_config, tmp_path, one_thread, loss):
-    config = SSDConfig(**{**small_config.as_dict(), "loss": {"name": "multibox", **loss}})
+    config = SSDConfig(**{**small_config.as_dict(), "loss": loss})
     expected = learn(config)
     torch.multiprocessing.spawn(work, (config, str(tmp_path)), nprocs=2)
     for rank in range(2):

@@ -1,0 +1,10 @@
+"""Checkpoint files of any origin: names and tensors out of them, and nothing that they contain is ever run.
+
+What the names mean is the business of the importers.
+"""
+
+from .container import KINDS, Container, StateDict, state_dict_in
+from .prototxt import read_prototxt
+from .read import read_container
+
+__all__ = ["KINDS", "Container", "StateDict", "read_container", "read_prototxt", "state_dict_in"]
