@@ -1,5 +1,5 @@
-"""Foreign checkpoints: `readers` get names and tensors out of files of any kind; one file per origin says what they mean,
-state dict in, state dict under detzoo's names out.
+"""Foreign checkpoints: `readers` get names and tensors out of files of any kind, and one file per origin says what they
+mean: state dict in, state dict under detzoo's names out.
 """
 
 from . import torchvision
