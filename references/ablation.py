@@ -2,12 +2,12 @@
 
     python references/ablation.py experiment=bccd_ssdlite320 dataset.root=PATH/bccd epochs=20 --folder runs/parts
 
-Everything but the options is for references/train.py and the same for all rows, seeds included. A row whose run is
-finished is not trained again, one that was interrupted goes on. Suppression needs no training: those rows measure the
-plain detectors anew. The numbers are those of the last epoch, not of the best.
+Everything but the options is for references/train.py and the same for all rows, seeds included. A row that was
+interrupted goes on, a finished one is not trained again; with other overrides it is refused. Suppression needs no
+training: those rows measure the plain detectors anew. The numbers are those of the last epoch, not of the best.
 
 The time of a step is measured afterwards, all rows in turn in one process, so the trainings may run side by side
-(--jobs).
+(--jobs). A box error comes with a weight that suits it, as its size is another; the last rows swap several parts.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from detzoo.engine.model import build_progress, build_updater
 from detzoo.engine.precision import choose_precision
 from detzoo.engine.run import Run, machine, start_processes
 from detzoo.files import write_json
-from detzoo.lookup import build_part, split_part
+from detzoo.lookup import build_part, resolve_part, split_part
 from detzoo.metrics import METRICS
 from detzoo.models import build_ssd
 from detzoo.models.checkpoint import LAST
@@ -65,11 +65,14 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 }
 # And what is measured with the plain detectors: options of their suppression.
 SUPPRESSIONS: dict[str, dict[str, Any]] = {
-    "soft NMS, linear": {"name": "soft_nms", "method": "linear"},
-    "soft NMS, Gaussian": {"name": "soft_nms", "method": "gaussian"},
+    "NMS": {"name": "nms"},
     "DIoU NMS": {"name": "diou_nms"},
-    "matrix NMS": {"name": "matrix_nms"},
+    "soft NMS": {"name": "soft_nms"},
+    "soft NMS, the paper's threshold": {"name": "soft_nms", "iou_threshold": None},
+    "soft NMS, Gaussian": {"name": "soft_nms", "method": "gaussian", "iou_threshold": None},
+    "matrix NMS, Gaussian": {"name": "matrix_nms", "method": "gaussian", "iou_threshold": None},
 }
+LIMITS = ("score_threshold", "iou_threshold", "top_k", "detections_per_image")  # of the recipe, kept in these rows
 CLASSES = 4  # of the timed step
 
 
@@ -86,17 +89,20 @@ class Row(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> None:
     options, common = parse(arguments)
     names = options.variants or list(VARIANTS)
+    config = composed(common)
+    if config.ema.decay is not None:
+        raise ValueError("ema.decay: the rows of suppression measure the weights of the last step, not their mean")
+    suppressions = {name: suppression(config, name) for name in SUPPRESSIONS} if PLAIN in names else {}
     train_all(options, common, names)
     rows = [trained_row(options, name) for name in names]
-    if PLAIN in names:
-        config = composed(common)
-        rows += [measured_row(options, config, name) for name in SUPPRESSIONS]
-    if options.rounds:
-        seconds = time_steps(options, common, names)
-        rows = [row._replace(step=seconds.get(row.name)) for row in rows]
+    with start_processes(config.device) as device:
+        rows += [measured_row(options, config, device, name, part) for name, part in suppressions.items()]
+        if options.rounds:
+            seconds = time_steps(options, common, names, device)
+            rows = [row._replace(step=seconds.get(row.name)) for row in rows]
+        facts = machine(device)
     print(table(rows))
     card = {"command": ["references/ablation.py", *(arguments or sys.argv[1:])], "seeds": options.seeds}
-    facts = machine(torch.device("cpu"))
     write_json(options.folder / "ablation.json", {**card, "machine": facts, "rows": [row._asdict() for row in rows]})
 
 
@@ -117,7 +123,7 @@ def folder_of(options: argparse.Namespace, name: str, seed: int) -> Path:
 
 
 def train_all(options: argparse.Namespace, common: Sequence[str], names: Sequence[str]) -> None:
-    """Train what is not trained yet.
+    """Train what is not trained yet, to the last epoch.
 
     Raises:
         RuntimeError: naming the log of a training that failed; the others go on first.
@@ -133,11 +139,10 @@ def train_all(options: argparse.Namespace, common: Sequence[str], names: Sequenc
 def train(options: argparse.Namespace, common: Sequence[str], name: str, seed: int) -> Path | None:
     """Train one row with one seed; the path of its log if that failed."""
     folder = folder_of(options, name, seed)
-    if (folder / "metrics.json").is_file():
-        return None
     log = folder.with_suffix(".log")
     own = [*common, *VARIANTS[name], f"seed={seed}", f"folder={folder}", "resume=auto"]
-    threads = {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // options.jobs))}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = {"OMP_NUM_THREADS": str(max(1, cores // options.jobs))}
     with log.open("a") as file:
         command = [sys.executable, str(HERE / "train.py"), *own]
         status = subprocess.run(command, stdout=file, stderr=file, env={**os.environ, **threads}, check=False)
@@ -154,15 +159,17 @@ def last_row(path: Path) -> dict[str, str]:
         return list(csv.DictReader(file))[-1]
 
 
-def measured_row(options: argparse.Namespace, config: TrainConfig, name: str) -> Row:
+def measured_row(
+    options: argparse.Namespace, config: TrainConfig, device: torch.device, name: str, part: dict[str, Any]
+) -> Row:
     """The plain detectors of all seeds with another suppression."""
     dataset = build_part(DATASETS, config.dataset["val"], "dataset.val")
     loader = evaluation_loader(dataset, batch_size=8)
     metric = build_part(METRICS, config.metric, "metric", annotations=dataset.annotations)
     ap, ap50 = [], []
     for seed in options.seeds:
-        model = detzoo.load(folder_of(options, PLAIN, seed) / LAST, trust_parts=True)
-        model.postprocess = build_part(POSTPROCESSES, suppression(config, name), "postprocess")
+        model = detzoo.load(folder_of(options, PLAIN, seed) / LAST, trust_parts=True).to(device)
+        model.postprocess = build_part(POSTPROCESSES, part, "postprocess")
         numbers = evaluate(model, loader, metric)
         ap.append(numbers["AP"])
         ap50.append(numbers["AP50"])
@@ -170,9 +177,15 @@ def measured_row(options: argparse.Namespace, config: TrainConfig, name: str) ->
 
 
 def suppression(config: TrainConfig, name: str) -> dict[str, Any]:
-    """The suppression of the plain detectors with what a row changes of it."""
-    plain, options = split_part(read_config(config.model).postprocess, "model.postprocess")
-    return {"name": plain, **options, **SUPPRESSIONS[name]}
+    """A row's suppression, within the limits of the recipe's own.
+
+    Raises:
+        ConfigError: if there is none with these options.
+    """
+    _, plain = split_part(read_config(config.model).postprocess, "model.postprocess")
+    part = {**{limit: plain[limit] for limit in LIMITS if limit in plain}, **SUPPRESSIONS[name]}
+    resolve_part(POSTPROCESSES, part, "postprocess")
+    return part
 
 
 def composed(overrides: Sequence[str]) -> TrainConfig:
@@ -181,11 +194,12 @@ def composed(overrides: Sequence[str]) -> TrainConfig:
         return typed(compose("train", list(overrides)), TrainConfig)
 
 
-def time_steps(options: argparse.Namespace, common: Sequence[str], names: Sequence[str]) -> dict[str, float]:
+def time_steps(
+    options: argparse.Namespace, common: Sequence[str], names: Sequence[str], device: torch.device
+) -> dict[str, float]:
     """Median seconds of a training step of each row, all in turn."""
-    with start_processes("auto") as device:
-        forms = {name: training_step(composed([*common, *VARIANTS[name]]), device) for name in names}
-        seconds = time_in_turn(forms, argparse.Namespace(rounds=options.rounds, steps=4), device)
+    forms = {name: training_step(composed([*common, *VARIANTS[name]]), device) for name in names}
+    seconds = time_in_turn(forms, argparse.Namespace(rounds=options.rounds, steps=4), device)
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 

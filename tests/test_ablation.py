@@ -1,7 +1,6 @@
 """The table of parts: its rows are real parts, it trains, measures and times them, and goes on where it was stopped."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,9 +43,21 @@ def test_every_suppression_is_one(ablation):
         repr(build_part(POSTPROCESSES, ablation.suppression(config, name), "postprocess"))
         for name in ablation.SUPPRESSIONS
     ]
-    assert len({repr(build_ssd(replace(read_config(config.model), num_classes=3)).postprocess), *built}) == 1 + len(
-        built
-    )
+    assert len(set(built)) == len(built)
+
+
+def test_rows_of_suppression_keep_the_limits_and_nothing_else_of_the_recipe(ablation):
+    config = ablation.composed(["experiment=bccd_ssdlite320", "dataset.root=nowhere", "+model.postprocess.sigma=0.4"])
+    assert ablation.suppression(config, "NMS") == {
+        "name": "nms", "score_threshold": 0.001, "iou_threshold": 0.55, "top_k": 300, "detections_per_image": 300
+    }  # fmt: skip
+    assert ablation.suppression(config, "soft NMS, the paper's threshold")["iou_threshold"] is None
+
+
+def test_a_running_mean_is_refused_before_anything_is_trained(ablation, tmp_path):
+    with pytest.raises(ValueError, match="ema.decay"):
+        ablation.main([*TINY, "ema.decay=0.9", "--folder", str(tmp_path / "parts")])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_means_over_seeds_and_distance_to_the_first(ablation):
@@ -61,7 +72,7 @@ def test_means_over_seeds_and_distance_to_the_first(ablation):
 
 
 @pytest.mark.slow
-def test_a_table_from_nothing_and_the_same_again_without_training(ablation, tmp_path, capsys, monkeypatch):
+def test_a_table_from_nothing_and_the_same_again_without_training(ablation, tmp_path, capsys):
     command = [
         *TINY,
         "--folder",
@@ -83,10 +94,14 @@ def test_a_table_from_nothing_and_the_same_again_without_training(ablation, tmp_
     card = json.loads((tmp_path / "parts" / "ablation.json").read_text())
     assert [row["name"] for row in card["rows"]] == names and card["seeds"] == [0]
 
-    monkeypatch.setattr(sys, "executable", "no such program")  # nothing is trained again
+    written = (tmp_path / "parts" / "focal-0" / "log.csv").read_text()
     ablation.main([*command, "--rounds", "0"])
+    assert (tmp_path / "parts" / "focal-0" / "log.csv").read_text() == written, "nothing is trained again"
     again = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     assert [row.split("|")[1:5] for row in again[1:]] == [row.split("|")[1:5] for row in rows[1:]]
+    with pytest.raises(RuntimeError, match="trainings failed"):  # of something else under the same name
+        ablation.main([*command, "optimizer.lr=0.001", "--rounds", "0"])
+    assert "optimizer.lr was" in (tmp_path / "parts" / "plain-0.log").read_text()
 
 
 @pytest.mark.slow

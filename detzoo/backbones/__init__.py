@@ -1,6 +1,7 @@
 """Trunks: from a batch of images to feature maps, and the table from which a config picks one."""
 
 from collections.abc import Callable
+from typing import Any
 
 from .base import Backbone
 from .from_timm import PREFIX, timm_trunk, timm_weights
@@ -18,6 +19,12 @@ class Trunks(dict[str, Callable[..., Backbone]]):
 
     def __contains__(self, name: object) -> bool:
         return super().__contains__(name) or (isinstance(name, str) and name.startswith(PREFIX))
+
+    def get(self, name: str, default: Any = None) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            return default
 
     def __missing__(self, name: str) -> Callable[..., Backbone]:
         if name not in self:

@@ -18,7 +18,7 @@ class Backbone(nn.Module):
         extras: blocks behind the trunk; the output of each is a map.
         channels: channels of each map.
         stages: number of the trunk layer with which each stage begins; what one freezes is a number of stages.
-        first_stride: pixels of the input between neighbouring cells of the first map.
+        first_stride: pixels of the input between neighbouring cells of the first map; None where nobody knows.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class Backbone(nn.Module):
         extras: Sequence[nn.Module],
         channels: Sequence[int],
         stages: Sequence[int],
-        first_stride: int = 8,
+        first_stride: int | None = None,
     ) -> None:
         super().__init__()
         assert len(taps) + len(extras) == len(channels) and stages[0] == 0

@@ -81,7 +81,7 @@ def _up_to_conv4(name: str, extras: Extras, last: int = 256) -> Backbone:
     ]
     for block in blocks:
         xavier_init(block)
-    return Backbone(trunk, {len(trunk) - 1: None}, blocks, channels, STAGES)
+    return Backbone(trunk, {len(trunk) - 1: None}, blocks, channels, STAGES, 8)
 
 
 def _extra(inputs: int, *, middle: int, outputs: int, halve: bool) -> nn.Sequential:

@@ -77,7 +77,8 @@ def _vgg(depth: int, extras: Extras, conv4_3_norm: Norm, batch_norm: bool = Fals
         xavier_init(block)
     channels = [512, 1024, 512, *[256] * (len(blocks) - 2)]
     taps = {pools[3] - 1: NORMS[conv4_3_norm](512)}  # the last ReLU of stage 4
-    return Backbone(layers, taps, blocks, channels, (0, *pools))  # a stage begins with its pooling, as in torchvision
+    stages = (0, *pools)  # a stage begins with its pooling, as in torchvision
+    return Backbone(layers, taps, blocks, channels, stages, 8)
 
 
 def _convolutions(depth: int, batch_norm: bool) -> list[nn.Module]:

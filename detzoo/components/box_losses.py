@@ -15,6 +15,7 @@ from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, genera
 from ..lookup import Part, build_part, split_part, suggest
 from .coder import BoxCoder
 
+LARGEST_LOG = 10.0  # of a box side over its default box's: a factor of 22,000
 FAREST, THINNEST = 1e5, 0.01  # pixels: between these, float32 squares and divides boxes without overflow or 0 / 0
 
 
@@ -81,8 +82,7 @@ class BalancedL1BoxLoss(nn.Module):
 class OverlapBoxLoss(nn.Module):
     """How little two boxes overlap, in pixels; subclasses choose the measure.
 
-    Decoded boxes are kept to where float32 can compute with them, so that a wild delta costs a finite amount. A coder
-    without `max_log_size` may still overflow before.
+    Decoded boxes are kept to where float32 can compute with them, so that a wild delta costs a finite amount.
 
     Args:
         measure: two times [..., 4] xyxy to [...].
@@ -96,8 +96,14 @@ class OverlapBoxLoss(nn.Module):
 
     def forward(self, deltas: Tensor, target_deltas: Tensor, default_boxes: Tensor) -> Tensor:
         """One number for each default box, [B, A]; see the module."""
-        found, wanted = (_tamed(self.coder.decode(x, default_boxes)) for x in (deltas, target_deltas))
+        found, wanted = (_tamed(self.coder.decode(x, default_boxes)) for x in (self._bounded(deltas), target_deltas))
         return self.measure(found, wanted)
+
+    def _bounded(self, deltas: Tensor) -> Tensor:
+        """Log sizes within `LARGEST_LOG`: a coder without a limit of its own would overflow."""
+        width, height = (LARGEST_LOG * weight for weight in self.coder.weights[2:])
+        bound = deltas.new_tensor((width, height))
+        return torch.cat((deltas[..., :2], deltas[..., 2:].clamp(-bound, bound)), dim=-1)
 
 
 class GIoUBoxLoss(OverlapBoxLoss):

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..ops import elementwise_iou, pairwise_iou
 from .suppression import pairs_in_groups
 
+ROUNDS_UNASKED = 16  # whether anything is left makes a GPU wait: it is asked once in so many rounds
 Decay = Callable[[Tensor], Tensor]  # what is left of a score, by overlap; 1 where there is none
 
 
@@ -47,10 +48,10 @@ def soft_nms(
         the score is not above `least` hold no box.
     """
     places, values = [scores.new_zeros(len(scores), 0, dtype=torch.int64)], [scores[:, :0]]
-    for _ in range(min(rounds, scores.shape[1])):
+    for number in range(min(rounds, scores.shape[1])):
         place = scores.argmax(dim=1, keepdim=True)  # [B, 1]
         value = scores.gather(1, place)
-        if not (value > least).any():
+        if number % ROUNDS_UNASKED == 0 and not (value > least).any():
             break
         places.append(place)
         values.append(value)

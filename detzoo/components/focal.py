@@ -140,7 +140,8 @@ class QualityFocalLoss(SigmoidLoss):
     @torch.no_grad()
     def _quality(self, deltas: Tensor, target_deltas: Tensor, default_boxes: Tensor) -> Tensor:
         """IoU of what is predicted with what is wanted, [B, A]."""
-        return elementwise_iou(*(self.coder.decode(x, default_boxes) for x in (deltas, target_deltas)))
+        iou = elementwise_iou(*(self.coder.decode(x, default_boxes) for x in (deltas, target_deltas)))
+        return iou.nan_to_num(nan=0)  # of a box that is not finite
 
     def extra_repr(self) -> str:
         return f"beta={self.beta}, prior={self.prior}, {super().extra_repr()}"

@@ -45,9 +45,14 @@ class DenseHead(nn.Module):
         return torch.cat(logits, dim=1), torch.cat(deltas, dim=1)
 
     def start_at(self, prior: float) -> None:
-        """Give every class this probability in the beginning, as a sigmoid (arXiv:1708.02002, section 3.3)."""
+        """Give every class this probability in the beginning, as a sigmoid (arXiv:1708.02002, section 3.3).
+
+        The weights are zero then, where the paper draws small ones: the maps of a trunk without norms are so large that
+        these would drown the bias.
+        """
         for predictor in self.classification:
             last = [layer for layer in predictor.modules() if isinstance(layer, nn.Conv2d)][-1]
+            nn.init.zeros_(last.weight)
             nn.init.constant_(last.bias, math.log(prior / (1 - prior)))
 
 

@@ -37,7 +37,8 @@ def settle(chosen: Tensor, quality: Tensor, iou: Tensor, mask: Tensor) -> Tensor
     """The object of each default box, [B, A], when objects have chosen theirs.
 
     A default box that several chose goes to the one where `quality` is highest, the first of equals. An object that
-    chose none gets the default box it overlaps most, as every object does in SSD.
+    chose none gets the default box it overlaps most, as every object does in SSD; one that loses all it chose to others
+    has none, as in the papers.
 
     Args:
         chosen: [B, N, A] bool; false for padding.

@@ -10,8 +10,8 @@ from ..structures import PaddedTargets, Predictions
 from .coder import BoxCoder
 from .matching import Scores, least_margin, of_their_class, predicted_iou, settle
 
-# cost of a centre that is inside the object or near its centre, but not both: more than others come to, and little
-# enough (YOLOX adds 1e5) that float32 still tells the costs behind it apart
+# cost of a centre that is inside the object or near its centre, but not both: more than the others come to (unless
+# scores are wild), and little enough (YOLOX adds 1e5) that float32 still tells the costs behind it apart
 OUTSIDE = 1e3
 EPSILON = 1e-8  # of an IoU under a logarithm
 LEAST_LOG = -100.0  # of a probability, as in torch's binary cross-entropy
@@ -78,7 +78,7 @@ class SimOTAMatcher(nn.Module):
         for boxes, count in zip(predictions.default_boxes.split(predictions.levels), self.boxes_per_cell, strict=True):
             centres = xyxy_to_cxcywh(boxes[::count])[:, :2]
             # from the first cell to its neighbour on the right, or below; a single cell is near everything
-            stride = (centres[1] - centres[0]).amax() if len(centres) > 1 else boxes.new_tensor(torch.inf)
+            stride = (centres[1] - centres[0]).amax() if len(centres) > 1 else boxes.new_full((), torch.inf)
             strides.append(stride.expand(len(boxes)))
         return torch.cat(strides)
 

@@ -13,7 +13,7 @@ from ..models import MODELS, SSD, build_ssd, get_weight, load
 from ..models.checkpoint import checkpoint_in
 from ..models.config import read_config
 from ..models.entry import read_weights
-from ..models.weights import load_backbone_weights, load_weights
+from ..models.weights import load_backbone_weights, load_weights, logits_mean_the_same
 from .checkpoint import Progress
 from .config import TrainConfig
 from .ema import running_mean
@@ -151,10 +151,13 @@ def lr_factor(config: TrainConfig) -> float:
 
 
 def _load(model: SSD, config: TrainConfig, categories: Categories) -> None:
-    """Weights of a file, or published ones by their full name; other class names mean another class head."""
+    """Weights of a file, or published ones by their full name; other class names, or another kind of loss, mean another
+    class head.
+    """
     if _is_file(config.weights):
         found = read_weights(checkpoint_in(config.weights), read_config(config.model))
     else:
         found = get_weight(config.weights).read()
     same = found.categories is None or found.categories.names == categories.names
+    same = same and logits_mean_the_same(found.loss, read_config(config.model).loss)
     load_weights(model, found.state, class_head=same)

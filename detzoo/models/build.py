@@ -119,6 +119,10 @@ def build_ssd(
     if problems:
         raise ConfigError(problems)
     if head is None and (prior := getattr(known["loss"], "prior", None)) is not None:
+        if not hasattr(known["head"], "start_at"):
+            raise ConfigError(
+                [f"the head {type(known['head']).__name__} has no start_at(prior), which this loss asks for"]
+            )
         known["head"].start_at(prior)
     return SSD(**{name: known[name] for name in TABLES if name in known}, categories=categories)
 
@@ -128,6 +132,11 @@ def _check_finished(given: Mapping[str, Any]) -> None:
     if unfinished:
         advice = "is no finished part (an nn.Module); a part by name belongs in the config"
         raise ConfigError([f"{name}={given[name]!r} {advice}" for name in unfinished])
+    silent = [name for name in ("backbone", "neck") if name in given and not hasattr(given[name], "channels")]
+    if silent:
+        raise ConfigError(
+            [f"the finished {name} does not state `channels`, one number for each map" for name in silent]
+        )
 
 
 def _build(table: Mapping[str, Any], part: Any, name: str, known: Known) -> Any:

@@ -19,6 +19,7 @@ from .weights import (
     WeightsEnum,
     load_backbone_weights,
     load_weights,
+    logits_mean_the_same,
     num_classes_of,
     read_file,
     state_dict_of,
@@ -62,6 +63,11 @@ def make_model(
     if chosen is not None and weights_backbone is not None:
         raise ValueError("weights and weights_backbone exclude each other: the former contain a trunk")
     found = _read(chosen, config, progress) if chosen is not None else None
+    if found is not None and not logits_mean_the_same(found.loss, config.loss):
+        raise ValueError(
+            f"{chosen} was trained with another kind of loss, {found.loss}: its logits mean something else than this "
+            f"model takes them for; detzoo.load({str(chosen)!r}) builds the model that it was trained as"
+        )
     if num_classes is None and found is not None:
         num_classes = num_classes_of(found.state, _boxes_per_cell(config))
     if num_classes is not None:
@@ -120,7 +126,7 @@ def read_weights(path: Path, config: SSDConfig) -> Found:
     state = state_dict_of(content, path)
     if is_checkpoint(content):
         _check_same_network(content["config"], config, path)
-        return Found(state, categories_of(content))
+        return Found(state, categories_of(content), content["config"].get("loss", "multibox"))
     classes = num_classes_of(state, _boxes_per_cell(config))
     is_coco = is_detector(content) and classes == COCO_91.num_classes
     return Found(state, COCO_91 if is_coco else None)

@@ -29,7 +29,8 @@ class SSD(nn.Module):
         neck: feature maps to as many feature maps, on which the head works; None for none.
         matcher: which default box answers for which object.
         coder: boxes to deltas and back.
-        loss: what is minimised, and what logits mean.
+        loss: what is minimised, and what logits mean; a matcher that reads logits was built with it, so the two are
+            replaced together.
         preprocess: images to the network's input, boxes there and back.
         postprocess: scores and boxes to detections.
         categories: names behind the labels, for whoever prints or draws them.

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from ..backbones import Backbone, timm_weights
 from ..backbones.from_timm import TimmBackbone
 from ..categories import Categories
+from ..components import LOSSES
 from ..components.preprocess import ToRGB
 from ..hub import fetch
 from ..importers import torchvision as from_torchvision
-from ..lookup import suggest
+from ..lookup import Part, split_part, suggest
 
 logger = logging.getLogger("detzoo")
 
@@ -28,10 +29,23 @@ _COUNTER = ".num_batches_tracked"  # in no file from before PyTorch 0.4.1, and o
 
 
 class Found(NamedTuple):
-    """Weights under detzoo's names, and what their labels mean, None where nobody says."""
+    """Weights under detzoo's names, what their labels mean (None where nobody says), and the loss they were trained
+    with.
+    """
 
     state: StateDict
     categories: Categories | None
+    loss: Part = "multibox"
+
+
+def logits_mean_the_same(loss: Part, other: Part) -> bool:
+    """Whether two losses take logits for the same thing, such as what softmax makes scores of."""
+    return _meaning(loss) == _meaning(other)
+
+
+def _meaning(loss: Part) -> Any:
+    name, _ = split_part(loss, "loss")
+    return LOSSES[name].scores if name in LOSSES else name
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import nn
 
-from detzoo.components import BOX_LOSSES, LOSSES, MATCHERS, BoxCoder, foreground_sigmoid, foreground_softmax
+from detzoo.components import BOX_LOSSES, HEADS, LOSSES, MATCHERS, BoxCoder, foreground_sigmoid, foreground_softmax
 from detzoo.engine.config import register_configs
 from detzoo.lookup import ConfigError
-from detzoo.models import SSDConfig, build_ssd
+from detzoo.models import MODELS, SSDConfig, build_ssd
 from detzoo.models.checkpoint import load_checkpoint, model_record, save_checkpoint
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -100,8 +100,52 @@ def test_overlaps_are_of_the_models_coder(config):
 def test_sigmoid_scores_start_at_the_prior(config, loss, probability):
     model = build_ssd(replace(config, loss=loss)).eval()
     with torch.no_grad():
-        scores = model.loss.scores(model.predict(torch.zeros(1, 3, 96, 96)).logits)
-    assert scores.median().item() == pytest.approx(probability, rel=0.05)
+        scores = model.loss.scores(model.predict(torch.rand(1, 3, 96, 96) * 100).logits)
+    assert scores.min().item() == pytest.approx(probability) == scores.max().item()
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_every_head_starts_at_the_prior_whatever_the_maps(name):
+    """Those of VGG, which has no norms, are in the hundreds."""
+    torch.manual_seed(0)
+    head = HEADS[name](channels=[8, 16], boxes_per_cell=[2, 3], num_classes=4)
+    head.start_at(0.01)
+    logits, _ = head([torch.randn(1, 8, 4, 4) * 1000, torch.randn(1, 16, 2, 2) * 1000])
+    torch.testing.assert_close(logits.sigmoid(), torch.full_like(logits, 0.01))
+    logits.square().sum().backward()
+    assert all(p.grad is not None for key, p in head.named_parameters() if key.startswith("classification"))
+
+
+def test_a_head_that_cannot_start_at_a_prior_is_named(config):
+    with pytest.raises(ConfigError, match=r"the head Stubborn has no start_at\(prior\)"):
+        build_ssd(replace(config, loss="focal", head=f"{Stubborn.__module__}.Stubborn"))
+
+
+class Stubborn(torch.nn.Module):
+    """A head of someone else's."""
+
+    def __init__(self, channels: list[int]) -> None:
+        super().__init__()
+
+
+def test_weights_of_another_kind_of_loss(config, tmp_path, monkeypatch):
+    """A softmax makes nothing of logits that a sigmoid was trained on."""
+    model = build_ssd(replace(MODELS["tiny_ssd"].config, num_classes=3, loss="focal"))
+    save_checkpoint(tmp_path / "focal.pt", model_record(model, replace(MODELS["tiny_ssd"].config, loss="focal")))
+    with pytest.raises(ValueError, match="focal.pt was trained with another kind of loss, focal"):
+        MODELS["tiny_ssd"].build(weights=tmp_path / "focal.pt")
+    assert type(load_checkpoint(tmp_path / "focal.pt").loss).__name__ == "FocalLoss"
+
+
+@pytest.mark.parametrize("box", ["giou", "diou", "ciou"])
+def test_wild_sizes_without_a_limit_in_the_coder(box):
+    """As in the presets of pytorch-ssd and NVIDIA."""
+    loss = LOSSES["quality_focal"](BoxCoder(max_log_size=None), box=box)
+    deltas = torch.tensor([[[0.0, 0, 500, -600], [0, 0, 500, 500]]], requires_grad=True)
+    labels, defaults = torch.ones(1, 2, dtype=torch.int64), torch.tensor([[10.0, 10, 20, 20]] * 2)
+    losses = loss(torch.zeros(1, 2, 3), deltas, labels, torch.zeros(1, 2, 4), defaults)
+    sum(losses.values()).backward()
+    assert all(value.isfinite() for value in losses.values()) and deltas.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("option", ["coder", "scores", "boxes_per_cell"])
