@@ -36,7 +36,7 @@ from detzoo.models import (
 )
 from detzoo.models import ssdlite320_mobilenet_v3_large as ssdlite
 from detzoo.models.checkpoint import model_record, save_checkpoint
-from detzoo.models.weights import load_backbone_weights
+from detzoo.models.weights import load_backbone_weights, logits_mean_the_same
 
 COCO_V1 = SSDLite320_MobileNet_V3_Large_Weights.COCO_V1
 CATALOGUES = [entry.weights for entry in MODELS.values() if entry.weights is not None]
@@ -523,3 +523,10 @@ def test_torchvisions_file_fetched_by_hand_is_recognised(tmp_path):
     torch.save(reference.state_dict(), tmp_path / "by_hand.pth")
     model = detzoo.load(tmp_path / "by_hand.pth")
     assert model.categories.names[0] == "person" and not model.training
+
+
+def test_what_logits_mean_follows_from_the_loss():
+    assert logits_mean_the_same("multibox", {"name": "multibox", "box": "giou"})
+    assert logits_mean_the_same("focal", {"name": "quality_focal"})
+    assert not logits_mean_the_same("multibox", "focal")
+    assert logits_mean_the_same("mine.Loss", "mine.Loss") and not logits_mean_the_same("mine.Loss", "multibox")
