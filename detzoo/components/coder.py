@@ -25,6 +25,8 @@ class BoxCoder(nn.Module):
         max_log_size: float | None = math.log(1000 / 16),
     ) -> None:
         super().__init__()
+        if len(weights) != 4 or min(weights) <= 0:
+            raise ValueError(f"BoxCoder: expected four positive weights, of (dx, dy, dw, dh), got {tuple(weights)}")
         self.weights = tuple(weights)
         self.register_buffer("_factors", torch.tensor(self.weights), persistent=False)  # where the boxes are
         self.max_log_size = max_log_size

@@ -101,10 +101,11 @@ def build_ssd(
     finished = (backbone, neck, default_boxes, coder, loss, matcher, preprocess, postprocess, head)
     given = {name: part for name, part in zip(TABLES, finished, strict=True) if part is not None}
     _check_finished(given)
-    known: Known = {"size": tuple(values["size"])}
+    size = tuple(values["size"])
+    known: Known = {"size": size} if min(size) >= 1 else {}  # numbers out of range are problems already
     configured = values["num_classes"] if head is None else head.num_classes
-    if (num_classes := _attempt(problems, _num_classes, configured, categories)) is not None:
-        known["num_classes"] = num_classes
+    num_classes = _attempt(problems, _num_classes, configured, categories)
+    known |= {"num_classes": num_classes} if num_classes is not None and num_classes >= 2 else {}
     for name, table in TABLES.items():
         if name in given:
             known[name] = given[name]
@@ -114,8 +115,8 @@ def build_ssd(
         if name == "default_boxes" and (misfits := _level_problems(known)):
             problems += misfits
             del known[name]  # the head would stumble over them again
-    if preprocess is not None and preprocess.size != known["size"]:
-        problems.append(f"the finished preprocess makes images of {preprocess.size}, but model.size is {known['size']}")
+    if preprocess is not None and preprocess.size != size:
+        problems.append(f"the finished preprocess makes images of {preprocess.size}, but model.size is {size}")
     if problems:
         raise ConfigError(problems)
     if head is None and (prior := getattr(known["loss"], "prior", None)) is not None:

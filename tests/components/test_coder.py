@@ -62,3 +62,9 @@ def test_half_precision_is_decoded_in_float32(dtype):
     encoded = BoxCoder().encode(boxes, coarse)
     assert encoded.dtype == torch.float32
     assert torch.equal(encoded, BoxCoder().encode(boxes.float(), coarse.float()))
+
+
+@pytest.mark.parametrize("weights", [(0.0, 1, 1, 1), (1, 1, 1, -1), (1, 1)])
+def test_weights_that_are_no_factors(weights):
+    with pytest.raises(ValueError, match="expected four positive weights"):
+        BoxCoder(weights)

@@ -277,3 +277,11 @@ def test_a_head_of_other_boxes_is_refused(config):
     head = SSDHead([16] * len(boxes), [count + 1 for count in boxes], config.num_classes)
     with pytest.raises(ValueError, match="the head predicts"):
         build_ssd(config, head=head)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [({"num_classes": -1}, "num_classes = -1"), ({"size": (0, 0)}, "size = "), ({"size": (-3, 4)}, "size = ")],
+)
+def test_numbers_out_of_range_are_the_one_problem(config, wrong, message):
+    assert message in problem_of(replace(config, **wrong))
