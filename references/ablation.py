@@ -33,7 +33,7 @@ from detzoo.engine.config import TrainConfig, register_configs, typed
 from detzoo.engine.evaluate import evaluate
 from detzoo.engine.model import build_progress, build_updater
 from detzoo.engine.precision import choose_precision
-from detzoo.engine.run import Run, machine, start_processes
+from detzoo.engine.run import Run, cores, machine, start_processes
 from detzoo.files import write_json
 from detzoo.lookup import build_part, resolve_part, split_part
 from detzoo.metrics import METRICS
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     train_all(options, common, names)
     rows = [trained_row(options, name) for name in names]
     with start_processes(config.device) as device:
-        rows += [measured_row(options, config, device, name, part) for name, part in suppressions.items()]
+        rows += measured_rows(options, config, device, suppressions) if suppressions else []
         if options.rounds:
             seconds = time_steps(options, common, names, device)
             rows = [row._replace(step=seconds.get(row.name)) for row in rows]
@@ -141,8 +141,7 @@ def train(options: argparse.Namespace, common: Sequence[str], name: str, seed: i
     folder = folder_of(options, name, seed)
     log = folder.with_suffix(".log")
     own = [*common, *VARIANTS[name], f"seed={seed}", f"folder={folder}", "resume=auto"]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = {"OMP_NUM_THREADS": str(max(1, cores // options.jobs))}
+    threads = {"OMP_NUM_THREADS": str(max(1, cores() // options.jobs))}
     with log.open("a") as file:
         command = [sys.executable, str(HERE / "train.py"), *own]
         status = subprocess.run(command, stdout=file, stderr=file, env={**os.environ, **threads}, check=False)
@@ -159,21 +158,23 @@ def last_row(path: Path) -> dict[str, str]:
         return list(csv.DictReader(file))[-1]
 
 
-def measured_row(
-    options: argparse.Namespace, config: TrainConfig, device: torch.device, name: str, part: dict[str, Any]
-) -> Row:
-    """The plain detectors of all seeds with another suppression."""
+def measured_rows(
+    options: argparse.Namespace, config: TrainConfig, device: torch.device, suppressions: dict[str, dict[str, Any]]
+) -> list[Row]:
+    """The plain detectors of all seeds with each of these suppressions."""
     dataset = build_part(DATASETS, config.dataset["val"], "dataset.val")
     loader = evaluation_loader(dataset, batch_size=8)
     metric = build_part(METRICS, config.metric, "metric", annotations=dataset.annotations)
-    ap, ap50 = [], []
+    changes = {name: tuple(f"{key}={value}" for key, value in SUPPRESSIONS[name].items()) for name in suppressions}
+    rows = {name: Row(name, changes[name], [], []) for name in suppressions}
     for seed in options.seeds:
         model = detzoo.load(folder_of(options, PLAIN, seed) / LAST, trust_parts=True).to(device)
-        model.postprocess = build_part(POSTPROCESSES, part, "postprocess")
-        numbers = evaluate(model, loader, metric)
-        ap.append(numbers["AP"])
-        ap50.append(numbers["AP50"])
-    return Row(name, tuple(f"{key}={value}" for key, value in SUPPRESSIONS[name].items()), ap, ap50)
+        for name, part in suppressions.items():
+            model.postprocess = build_part(POSTPROCESSES, part, "postprocess")
+            numbers = evaluate(model, loader, metric)
+            rows[name].ap.append(numbers["AP"])
+            rows[name].ap50.append(numbers["AP50"])
+    return list(rows.values())
 
 
 def suppression(config: TrainConfig, name: str) -> dict[str, Any]:

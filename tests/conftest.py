@@ -1,3 +1,4 @@
+import logging
 import os
 from collections.abc import Callable, Sequence
 
@@ -69,3 +70,15 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def runs_leave_no_trace(monkeypatch):
+    """For runs started in this process: the logger is put back, glibc and the environment are left out of it."""
+    logger = logging.getLogger("detzoo")
+    state = logger.handlers[:], logger.propagate, logger.level
+    monkeypatch.setattr("detzoo.engine.run._keep_freed_memory", lambda: None)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    yield
+    logger.handlers[:], logger.propagate = state[:2]
+    logger.setLevel(state[2])

@@ -20,7 +20,7 @@ TINY = (
 
 
 @pytest.fixture
-def ablation(monkeypatch, one_thread):
+def ablation(monkeypatch, one_thread, runs_leave_no_trace):
     monkeypatch.syspath_prepend(str(REFERENCES))
     import ablation
 

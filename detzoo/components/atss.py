@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..ops import pairwise_iou, xyxy_to_cxcywh
+from ..ops import pairwise_iou
 from ..structures import PaddedTargets, Predictions
-from .matching import least_margin, settle
+from .matching import centre_offsets, least_margin, settle
 
 
 class ATSSMatcher(nn.Module):
@@ -46,8 +46,7 @@ class ATSSMatcher(nn.Module):
 
     def _nearest(self, predictions: Predictions, targets: PaddedTargets) -> Tensor:
         """The candidates of each object, all levels' together, as indices into A: [B, N, M]."""
-        there, here = (xyxy_to_cxcywh(boxes)[..., :2] for boxes in (predictions.default_boxes, targets.boxes))
-        squared = (here[..., None, :] - there).square().sum(dim=-1)  # [B, N, A]
+        squared = centre_offsets(targets, predictions.default_boxes).square().sum(dim=-1)  # [B, N, A]
         found, start = [], 0
         for distances, count in zip(squared.split(predictions.levels, dim=2), self.boxes_per_cell, strict=True):
             size = distances.shape[2]

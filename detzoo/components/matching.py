@@ -58,6 +58,12 @@ def least_margin(targets: PaddedTargets, default_boxes: Tensor) -> Tensor:
     return torch.minimum(torch.minimum(x - left, right - x), torch.minimum(y - top, bottom - y))
 
 
+def centre_offsets(targets: PaddedTargets, default_boxes: Tensor) -> Tensor:
+    """From the centres of default boxes to those of objects, (x, y) pixels, [B, N, A, 2]."""
+    there, here = (xyxy_to_cxcywh(boxes)[..., :2] for boxes in (default_boxes, targets.boxes))
+    return here[..., None, :] - there
+
+
 def predicted_iou(predictions: Predictions, targets: PaddedTargets, coder: BoxCoder) -> Tensor:
     """Overlap of objects and predicted boxes, [B, N, A]; 0 for a box that is not finite."""
     boxes = coder.decode(predictions.deltas, predictions.default_boxes)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..ops import pairwise_iou, xyxy_to_cxcywh
 from ..structures import PaddedTargets, Predictions
 from .coder import BoxCoder
-from .matching import Scores, least_margin, of_their_class, predicted_iou, settle
+from .matching import Scores, centre_offsets, least_margin, of_their_class, predicted_iou, settle
 
 # cost of a centre that is inside the object or near its centre, but not both: more than the others come to (unless
 # scores are wild), and little enough (YOLOX adds 1e5) that float32 still tells the costs behind it apart
@@ -69,8 +69,8 @@ class SimOTAMatcher(nn.Module):
 
     def _near(self, predictions: Predictions, targets: PaddedTargets) -> Tensor:
         """Whether a default box lies in the centre region of an object, [B, N, A]."""
-        there, here = (xyxy_to_cxcywh(boxes)[..., :2] for boxes in (predictions.default_boxes, targets.boxes))
-        return (here[..., None, :] - there).abs().amax(dim=-1) < self.radius * self._strides(predictions)
+        apart = centre_offsets(targets, predictions.default_boxes).abs().amax(dim=-1)
+        return apart < self.radius * self._strides(predictions)
 
     def _strides(self, predictions: Predictions) -> Tensor:
         """Pixels from cell to cell, for each default box: [A]."""

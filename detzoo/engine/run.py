@@ -61,7 +61,7 @@ class Run:
         """Loading processes beside this one: as many as wanted, or what suits the device."""
         if wanted is not None or self.device.type == "cpu":
             return wanted or 0
-        return min(8, max(1, _cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+        return min(8, max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
     def autocast(self) -> torch.autocast:
         """The context in which a training step is computed."""
@@ -155,7 +155,7 @@ def _is_one_of_a_sweep() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
-def _cores() -> int:
+def cores() -> int:
     """That this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

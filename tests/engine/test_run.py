@@ -7,20 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from detzoo.engine import run as run_module
 from detzoo.engine.run import machine, start_run
 
-
-@pytest.fixture(autouse=True)
-def leave_the_process_alone(monkeypatch):
-    """Put the logger back as it was, and leave glibc and the environment out of it."""
-    logger = logging.getLogger("detzoo")
-    state = logger.handlers[:], logger.propagate, logger.level
-    monkeypatch.setattr(run_module, "_keep_freed_memory", lambda: None)
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    yield
-    logger.handlers[:], logger.propagate = state[:2]
-    logger.setLevel(state[2])
+pytestmark = pytest.mark.usefixtures("runs_leave_no_trace")
 
 
 @pytest.fixture
