@@ -47,6 +47,8 @@ register_configs()
 HERE = Path(__file__).parent
 PLAIN = "plain"
 
+# Half as small as the recipe's first boxes, for objects that no default box of it overlaps by much.
+SMALL_BOXES = "model.default_boxes.scales=[0.1,0.2,0.35,0.5,0.65,0.8,1.0]"
 # A row of the table: what it swaps, as overrides of references/train.py.
 VARIANTS: dict[str, tuple[str, ...]] = {
     PLAIN: (),
@@ -62,6 +64,9 @@ VARIANTS: dict[str, tuple[str, ...]] = {
         "model.loss=quality_focal",
         "+model.loss={name: quality_focal, box: giou, box_weight: 2}",
     ),
+    "small boxes": (SMALL_BOXES,),
+    "small boxes, FPN": (SMALL_BOXES, "model.neck=fpn"),
+    "small boxes, ATSS, GIoU": (SMALL_BOXES, "model.matcher=atss", "model.loss.box=giou", "model.loss.box_weight=3"),
 }
 # And what is measured with the plain detectors: options of their suppression.
 SUPPRESSIONS: dict[str, dict[str, Any]] = {
