@@ -26,6 +26,68 @@ class L2Norm(nn.Module):
         return self.weight[:, None, None] * F.normalize(x, dim=1)
 
 
+class SameConv2d(nn.Conv2d):
+    """A convolution with TensorFlow's padding "SAME": ceil(side / stride) outputs a side, whatever the input's size.
+
+    Where the zeros cannot be the same in number before and behind, the odd one is behind: with stride 2, a 3x3 kernel
+    starts on the first pixel of an even side and one before it on an odd side, where `padding=1` always does the
+    latter. Arguments are those of `Conv2d` (tensorflow.org/api_docs/python/tf/nn, "Notes on padding").
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride=stride, dilation=dilation, groups=groups, bias=bias
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        axes = zip(x.shape[-2:], self.kernel_size, self.stride, self.dilation, strict=True)
+        (top, bottom), (left, right) = (same_padding(*axis) for axis in axes)
+        padding = (top, left)
+        if (top, left) != (bottom, right):
+            x, padding = F.pad(x, (left, right, top, bottom)), (0, 0)
+        return F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, padding=same"
+
+
+def same_padding(side: int, kernel: int, stride: int = 1, dilation: int = 1) -> tuple[int, int]:
+    """How many zeros TensorFlow's "SAME" puts before and behind a side."""
+    outputs = -(-side // stride)
+    zeros = max((outputs - 1) * stride + (kernel - 1) * dilation + 1 - side, 0)
+    return zeros // 2, zeros - zeros // 2
+
+
+def same_padded(module: nn.Module) -> nn.Module:
+    """A module in which every convolution with a stride was made a `SameConv2d`, of the same name and parameters.
+
+    Others are left alone: without a stride, `padding=kernel // 2` is the same.
+    """
+    for parent in list(module.modules()):
+        for name, layer in parent.named_children():
+            if type(layer) is nn.Conv2d and layer.stride != (1, 1):
+                setattr(parent, name, _same(layer))
+    return module
+
+
+def _same(layer: nn.Conv2d) -> SameConv2d:
+    with torch.device("meta"):  # its own parameters are not wanted
+        new = SameConv2d(
+            layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.dilation, layer.groups
+        )
+    new.weight, new.bias = layer.weight, layer.bias
+    return new.train(layer.training)
+
+
 def batch_norm(eps: float = 1e-3, momentum: float = 0.03) -> NormLayer:
     """BatchNorm2d with the constants of the SSDlite models (TensorFlow's, kept by torchvision)."""
     return partial(nn.BatchNorm2d, eps=eps, momentum=momentum)

@@ -13,7 +13,8 @@ from .losses import DetectionLoss, MultiBoxLoss, foreground_softmax
 from .matcher import SSDMatcher
 from .necks import FPN
 from .postprocess import DIoUNMS, Postprocess
-from .preprocess import RESIZES, Preprocess
+from .preprocess import Preprocess
+from .resizes import RESIZES
 from .sim_ota import SimOTAMatcher
 from .soft_postprocess import MatrixNMS, SoftNMS
 from .suppression import nms_mask

@@ -57,10 +57,22 @@ class DenseHead(nn.Module):
 
 
 class SSDHead(DenseHead):
-    """A 3x3 convolution per level (SSD, section 2.1)."""
+    """A convolution per level, of 3x3 in the paper (SSD, section 2.1).
 
-    def __init__(self, channels: Sequence[int], boxes_per_cell: Sequence[int], num_classes: int) -> None:
-        super().__init__(_convolution, channels, boxes_per_cell, num_classes)
+    Args:
+        channels: see `DenseHead`.
+        boxes_per_cell: see `DenseHead`.
+        num_classes: see `DenseHead`.
+        kernel_size: of the convolutions, an odd number; 1 in MobileNet-SSD (github.com/chuanqi305/MobileNet-SSD).
+    """
+
+    def __init__(
+        self, channels: Sequence[int], boxes_per_cell: Sequence[int], num_classes: int, kernel_size: int = 3
+    ) -> None:
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"head.kernel_size must be odd, for maps to keep their size; got {kernel_size}")
+        predictor = partial(nn.Conv2d, kernel_size=kernel_size, padding=kernel_size // 2)
+        super().__init__(predictor, channels, boxes_per_cell, num_classes)
         xavier_init(self)
 
 
@@ -91,10 +103,6 @@ class BiasedSSDLiteHead(DenseHead):
         self.classification[-1] = nn.Conv2d(inputs, count * num_classes, kernel_size=1)
         self.regression[-1] = nn.Conv2d(inputs, count * 4, kernel_size=1)
         xavier_init(self)
-
-
-def _convolution(inputs: int, outputs: int) -> nn.Module:
-    return nn.Conv2d(inputs, outputs, kernel_size=3, padding=1)
 
 
 def _separable_convolution(inputs: int, outputs: int) -> nn.Module:

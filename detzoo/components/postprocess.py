@@ -1,76 +1,111 @@
 """From scores and boxes to detections."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
-from ..ops import clip_boxes
+from ..ops import clip_boxes, elementwise_iou
 from ..structures import Detection
-from .suppression import elementwise_diou, nms_mask, rank_in_group
+from .suppression import Overlap, elementwise_diou, iou_with_margin, nms_mask, rank_in_group
+
+SCOPES = ("class", "level", "image")
 
 
 class Candidates(NamedTuple):
-    """M boxes of a whole batch, best first within each image: `boxes` [M, 4]; `scores`, `labels` and `images` [M]."""
+    """M boxes of a whole batch, best first within each image: `boxes` [M, 4]; `scores`, `labels` and `images` [M]; the
+    `size`, height and width, of the images in whose pixels the boxes are.
+    """
 
     boxes: Tensor
     scores: Tensor
     labels: Tensor
     images: Tensor
+    size: tuple[int, int]
 
     def select(self, mask_or_order: Tensor) -> "Candidates":
-        return Candidates(*(tensor[mask_or_order] for tensor in self))
+        return Candidates(*(tensor[mask_or_order] for tensor in self[:-1]), self.size)
 
-    def best_first(self) -> "Candidates":
+    def order(self) -> Tensor:
         """By image, and by falling score; equal scores in the order in which they are."""
         order = self.scores.argsort(descending=True, stable=True)
-        return self.select(order[self.images[order].argsort(stable=True)])
+        return order[self.images[order].argsort(stable=True)]
+
+    def best_first(self) -> "Candidates":
+        return self.select(self.order())
 
 
 class Postprocess(nn.Module):
     """Threshold, the best `top_k` of each class, suppression, the best of each image.
 
-    The suppression is the greedy one, and other kinds are subclasses that override `suppress`.
+    The suppression is the greedy one, and other kinds are subclasses that override `suppress`. Where published
+    detectors differ there is an option; whose threshold says "at least" is served by `below`.
 
     Args:
         score_threshold: scores must be above it.
         iou_threshold: a box goes if a better one of its class overlaps it by more.
-        top_k: boxes of each class and image that enter suppression; of each image where it is class-agnostic.
-        detections_per_image: boxes of each image that leave it.
+        top_k: boxes of each class and image that enter suppression; of each image where it is class-agnostic. None for
+            all of them.
+        detections_per_image: boxes of each image that leave it; None for all of them.
         class_agnostic: boxes of different classes suppress one another, too.
         clip: boxes are clipped to the image before suppression, as in torchvision; if not, they never are, as in the
             Caffe original and its ports.
+        top_k_per: of what `top_k` is the best: `"class"`; `"level"`, pairs of box and class on each feature map, as in
+            mmdetection; `"image"`, such pairs of the image.
+        union_margin: added to the union of two boxes when their overlap is measured, as a fraction of the image's area;
+            1e-5 in pytorch-ssd.
+        best_class_only: a default box speaks for its best class alone, as in Dive into Deep Learning.
+        drop_empty: boxes without area, perhaps because they were clipped, go before suppression, as in mmdetection.
     """
 
     def __init__(
         self,
         score_threshold: float = 0.01,
         iou_threshold: float = 0.45,
-        top_k: int = 400,
-        detections_per_image: int = 200,
+        top_k: int | None = 400,
+        detections_per_image: int | None = 200,
         class_agnostic: bool = False,
         clip: bool = True,
+        top_k_per: Literal["class", "level", "image"] = "class",
+        union_margin: float = 0.0,
+        best_class_only: bool = False,
+        drop_empty: bool = False,
     ) -> None:
         super().__init__()
-        check_fractions(score_threshold=score_threshold, iou_threshold=iou_threshold)
+        check_fractions(score_threshold=score_threshold, iou_threshold=iou_threshold, union_margin=union_margin)
         for name, value in (("top_k", top_k), ("detections_per_image", detections_per_image)):
-            if value < 1:
-                raise ValueError(f"postprocess: {name} must be at least 1, got {value}")
+            if value is not None and value < 1:
+                raise ValueError(f"postprocess: {name} must be at least 1, got {value}; None is no limit")
+        if top_k_per not in SCOPES:
+            raise ValueError(f"postprocess: top_k_per must be one of {SCOPES}, got {top_k_per!r}")
         self.score_threshold = score_threshold
         self.iou_threshold = iou_threshold
         self.top_k = top_k
         self.detections_per_image = detections_per_image
         self.class_agnostic = class_agnostic
         self.clip = clip
+        self.top_k_per = top_k_per
+        self.union_margin = union_margin
+        self.best_class_only = best_class_only
+        self.drop_empty = drop_empty
 
-    def forward(self, scores: Tensor, boxes: Tensor, size: tuple[int, int]) -> list[Detection]:
+    def forward(
+        self, scores: Tensor, boxes: Tensor, size: tuple[int, int], levels: Sequence[int] | None = None
+    ) -> list[Detection]:
         """Detections of each image, best first.
 
         Args:
             scores: [B, A, C - 1], of the classes but background.
             boxes: [B, A, 4] xyxy pixels of the network's input.
             size: height and width of the network's input.
+            levels: how many of the A boxes each feature map has, `Predictions.levels`; only `top_k_per="level"` asks.
+
+        Raises:
+            ValueError: where `top_k_per="level"` and `levels` are missing, or do not add up to A.
         """
-        candidates = self._candidates(scores, clip_boxes(boxes, size) if self.clip else boxes)
+        candidates = self._candidates(scores, clip_boxes(boxes, size) if self.clip else boxes, size, levels)
         return _split(self._best(candidates, len(scores)), len(scores))
 
     def suppress(self, candidates: Candidates) -> Candidates:
@@ -79,7 +114,15 @@ class Postprocess(nn.Module):
         Scores may fall and must not rise, and what comes out with some score must not depend on candidates that came
         in with a lower one.
         """
-        return candidates.select(nms_mask(candidates.boxes, self.groups(candidates), self.iou_threshold))
+        groups, overlap = self.groups(candidates), self.overlap(candidates)
+        return candidates.select(nms_mask(candidates.boxes, groups, self.iou_threshold, overlap))
+
+    def overlap(self, candidates: Candidates) -> Overlap:
+        """How much boxes overlap: what suppression measures."""
+        if self.union_margin == 0:
+            return elementwise_iou
+        height, width = candidates.size
+        return partial(iou_with_margin, margin=self.union_margin * height * width)
 
     def groups(self, candidates: Candidates) -> Tensor:
         """One number for those that may suppress one another, [M]: for each pair of image and class, or each image."""
@@ -87,11 +130,42 @@ class Postprocess(nn.Module):
             return candidates.images
         return candidates.images * (candidates.labels.max() + 1) + candidates.labels
 
-    def _candidates(self, scores: Tensor, boxes: Tensor) -> Candidates:
-        """What is above the threshold and among the `top_k` of its class, by image, best first."""
-        images, anchors, classes = (scores > self.score_threshold).nonzero(as_tuple=True)
-        found = Candidates(boxes[images, anchors], scores[images, anchors, classes], classes + 1, images).best_first()
-        return found.select(rank_in_group(self.groups(found)) < self.top_k)
+    def _candidates(
+        self, scores: Tensor, boxes: Tensor, size: tuple[int, int], levels: Sequence[int] | None
+    ) -> Candidates:
+        """What is above the threshold and among the `top_k`, by image, best first."""
+        images, anchors, classes = self._above_threshold(scores)
+        found = Candidates(boxes[images, anchors], scores[images, anchors, classes], classes + 1, images, size)
+        order = found.order()
+        found = found.select(order)
+        if self.top_k is not None:
+            pools = self._pools(found, anchors[order], boxes.shape[1], levels)
+            found = found.select(rank_in_group(pools) < self.top_k)
+        if self.drop_empty:
+            found = found.select((found.boxes[:, 2:] > found.boxes[:, :2]).all(dim=1))
+        return found
+
+    def _above_threshold(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Images, default boxes and classes (from 0 on) of scores that count, [M] each."""
+        if not self.best_class_only:
+            return (scores > self.score_threshold).nonzero(as_tuple=True)
+        best, classes = scores.max(dim=2)  # the first of equal ones
+        images, anchors = (best > self.score_threshold).nonzero(as_tuple=True)
+        return images, anchors, classes[images, anchors]
+
+    def _pools(self, found: Candidates, anchors: Tensor, count: int, levels: Sequence[int] | None) -> Tensor:
+        """One number for those of which the best `top_k` stay, [M]; `anchors` [M] are their places among `count`."""
+        if self.top_k_per == "class":
+            return self.groups(found)
+        if self.top_k_per == "image":
+            return found.images
+        if levels is None or sum(levels) != count:
+            raise ValueError(
+                f"postprocess: top_k_per='level' needs to know how many of the {count} default boxes each feature map "
+                f"has, got levels={levels}: pass those of the predictions, predict(batch).levels"
+            )
+        level = torch.repeat_interleave(torch.tensor(levels, device=anchors.device))  # [A]
+        return found.images * len(levels) + level[anchors]
 
     def _best(self, candidates: Candidates, num_images: int) -> Candidates:
         """The best `detections_per_image` of what suppression leaves of each image.
@@ -100,6 +174,8 @@ class Postprocess(nn.Module):
         as many as may leave, and takes more only where too few come out of it with a score as good as that of the first
         candidate that was left out. The result is the same as with all of them.
         """
+        if self.detections_per_image is None:
+            return self.suppress(candidates)
         rank = rank_in_group(candidates.images)
         budget = 5 * self.detections_per_image
         while True:
@@ -112,10 +188,13 @@ class Postprocess(nn.Module):
             budget *= 4
 
     def extra_repr(self) -> str:
-        return (
+        shown = [
             f"score_threshold={self.score_threshold}, iou_threshold={self.iou_threshold}, top_k={self.top_k}, "
             f"detections_per_image={self.detections_per_image}, class_agnostic={self.class_agnostic}, clip={self.clip}"
-        )
+        ]
+        rare = {"top_k_per": "class", "union_margin": 0, "best_class_only": False, "drop_empty": False}
+        shown += [f"{name}={getattr(self, name)!r}" for name, usual in rare.items() if getattr(self, name) != usual]
+        return ", ".join(shown)
 
 
 class DIoUNMS(Postprocess):
@@ -123,9 +202,20 @@ class DIoUNMS(Postprocess):
     much, the one whose centre is further away stays. Here, `iou_threshold` is one of DIoU.
     """
 
-    def suppress(self, candidates: Candidates) -> Candidates:
-        groups = self.groups(candidates)
-        return candidates.select(nms_mask(candidates.boxes, groups, self.iou_threshold, elementwise_diou))
+    def overlap(self, candidates: Candidates) -> Overlap:
+        return partial(elementwise_diou, iou=super().overlap(candidates))
+
+
+def below(value: float) -> float:
+    """The next smaller float32: `scores > below(value)` is `scores >= value` for scores in float32.
+
+    Raises:
+        ValueError: for a value that is not positive: no threshold is below it.
+    """
+    if not value > 0:
+        raise ValueError(f"only what is positive has a threshold below it, got {value}")
+    smaller = torch.nextafter(torch.tensor(value, dtype=torch.float32), torch.tensor(0.0))
+    return smaller.item()
 
 
 def check_fractions(**values: float) -> None:

@@ -1,10 +1,9 @@
 """From images of any size to the network's input, and boxes there and back."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
@@ -12,24 +11,9 @@ from ..images import to_rgb
 from ..lookup import suggest
 from ..ops import scale_boxes
 from ..structures import Detection, PaddedTargets, Target, pad_targets
+from .resizes import RESIZES, Size, to_floats
 
-Size = tuple[int, int]
 Images = Sequence[Tensor] | Tensor
-
-
-def _bilinear(batch: Tensor, size: Size) -> Tensor:
-    return F.interpolate(batch, size, mode="bilinear", align_corners=False)
-
-
-def _bilinear_antialias(batch: Tensor, size: Size) -> Tensor:
-    return F.interpolate(batch, size, mode="bilinear", align_corners=False, antialias=True)
-
-
-# How an image is brought to the network's size belongs to the weights: a network trained on one sees noise in another.
-RESIZES: dict[str, Callable[[Tensor, Size], Tensor]] = {
-    "bilinear": _bilinear,  # torchvision's detection models
-    "bilinear_antialias": _bilinear_antialias,  # Pillow's filter, used by the loader of this project
-}
 
 
 class Preprocess(nn.Module):
@@ -39,7 +23,8 @@ class Preprocess(nn.Module):
         size: height and width of the network's input.
         mean: per channel, for RGB in [0, 1].
         std: per channel, for RGB in [0, 1].
-        resize: a name in `RESIZES`.
+        resize: a name in `RESIZES`; an image that has this size already is not touched. `"opencv"` and `"pillow"` work
+            on bytes as those libraries do, and round floats to bytes.
 
     Raises:
         ValueError: for an unknown `resize`.
@@ -110,17 +95,16 @@ class Preprocess(nn.Module):
 
     def _fit(self, batch: Tensor) -> Tensor:
         """[B, 3, H, W] of bytes or floats to floats in [0, 1] at the network's size."""
-        batch = self._floats(batch)
-        return batch if batch.shape[-2:] == self.size else RESIZES[self.resize](batch, self.size)
+        if batch.shape[-2:] == self.size:
+            return self._floats(batch)
+        return RESIZES[self.resize](batch.to(self.mean.device), self.size, self.mean.dtype)
 
     def _normalised(self, batch: Tensor) -> Tensor:
         return (batch - self.mean).div_(self.std)
 
     def _floats(self, batch: Tensor) -> Tensor:
         """Bytes or floats to floats in [0, 1], of the model's precision and on its device."""
-        batch = batch.to(self.mean.device)
-        is_bytes, batch = batch.dtype == torch.uint8, batch.to(self.mean.dtype)
-        return batch / 255 if is_bytes else batch
+        return to_floats(batch.to(self.mean.device), self.mean.dtype)
 
     def extra_repr(self) -> str:
         mean, std = ([round(value, 5) for value in buffer.flatten().tolist()] for buffer in (self.mean, self.std))

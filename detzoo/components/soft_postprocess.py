@@ -27,6 +27,10 @@ class DecayNMS(Postprocess):
         method: what is left of a score: `"linear"`, 1 - IoU of it; `"gaussian"`, exp(-IoU^2 / sigma).
         sigma: of `"gaussian"`, and only there; 0.5, the papers', by default.
         final_threshold: scores must be above it after suppression; 0.001 is that of soft-NMS as it was released.
+        top_k_per: see `Postprocess`.
+        union_margin: see `Postprocess`.
+        best_class_only: see `Postprocess`.
+        drop_empty: see `Postprocess`.
     """
 
     PAPER_IOU_THRESHOLD = 0.0
@@ -35,19 +39,34 @@ class DecayNMS(Postprocess):
         self,
         score_threshold: float = 0.01,
         iou_threshold: float | None = None,
-        top_k: int = 400,
-        detections_per_image: int = 200,
+        top_k: int | None = 400,
+        detections_per_image: int | None = 200,
         class_agnostic: bool = False,
         clip: bool = True,
         method: Literal["linear", "gaussian"] = "linear",
         sigma: float | None = None,
         final_threshold: float = 0.001,
+        top_k_per: Literal["class", "level", "image"] = "class",
+        union_margin: float = 0.0,
+        best_class_only: bool = False,
+        drop_empty: bool = False,
     ) -> None:
         if method not in METHODS:
             raise ValueError(f"postprocess: method must be one of {METHODS}, got {method!r}")
         if iou_threshold is None:
             iou_threshold = self.PAPER_IOU_THRESHOLD if method == "linear" else 0.0
-        super().__init__(score_threshold, iou_threshold, top_k, detections_per_image, class_agnostic, clip)
+        super().__init__(
+            score_threshold,
+            iou_threshold,
+            top_k,
+            detections_per_image,
+            class_agnostic,
+            clip,
+            top_k_per,
+            union_margin,
+            best_class_only,
+            drop_empty,
+        )
         check_fractions(final_threshold=final_threshold)
         if sigma is not None and method != "gaussian":
             raise ValueError(f"postprocess: sigma={sigma} belongs to method='gaussian', and method is {method!r}")
@@ -79,7 +98,9 @@ class SoftNMS(DecayNMS):
         rank = rank_in_group(candidates.images)
         columns = (candidates.boxes, _floats(candidates.scores), self.groups(candidates))
         padded = [_padded(column, candidates.images, rank) for column in columns]
-        places, scores = soft_nms(*padded, self.decay, self.detections_per_image, self.final_threshold)
+        places, scores = soft_nms(
+            *padded, self.decay, self.detections_per_image, self.final_threshold, self.overlap(candidates)
+        )
         images, order = (scores > self.final_threshold).nonzero(as_tuple=True)
         start = torch.searchsorted(candidates.images, images)
         found = candidates.select(start + places[images, order])
@@ -93,7 +114,8 @@ class MatrixNMS(DecayNMS):
 
     def suppress(self, candidates: Candidates) -> Candidates:
         scores = _floats(candidates.scores)
-        lowered = matrix_nms(candidates.boxes, scores, self.groups(candidates), self.decay)
+        groups, overlap = self.groups(candidates), self.overlap(candidates)
+        lowered = matrix_nms(candidates.boxes, scores, groups, self.decay, overlap)
         found = candidates._replace(scores=lowered)
         return found.select(lowered > self.final_threshold).best_first()
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from ..ops import elementwise_iou
+from ..ops import box_area, elementwise_iou
 
 PAIRS = 1 << 20  # listed at a time; an untrained network gives tens of millions of them for a batch
-Overlap = Callable[[Tensor, Tensor], Tensor]  # of boxes [P, 4] with boxes [P, 4] at the same place, [P]
+Overlap = Callable[[Tensor, Tensor], Tensor]  # of boxes [..., 4] with those at the same place, [...]
 
 
 def rank_in_group(groups: Tensor) -> Tensor:
@@ -27,7 +27,17 @@ def rank_in_group(groups: Tensor) -> Tensor:
     return ranks
 
 
-def elementwise_diou(boxes: Tensor, others: Tensor) -> Tensor:
+def iou_with_margin(boxes: Tensor, others: Tensor, margin: float) -> Tensor:
+    """`elementwise_iou` with a union larger by `margin`, square pixels: what keeps others from 0 / 0 makes small boxes
+    overlap less.
+    """
+    low = torch.maximum(boxes[..., :2], others[..., :2])
+    high = torch.minimum(boxes[..., 2:], others[..., 2:])
+    intersection = (high - low).clamp(min=0).prod(dim=-1)
+    return intersection / (box_area(boxes) + box_area(others) - intersection + margin)
+
+
+def elementwise_diou(boxes: Tensor, others: Tensor, iou: Overlap = elementwise_iou) -> Tensor:
     """Intersection over union less the squared distance of the centres over the squared diagonal of the smallest box
     that holds both (Zheng et al., arXiv:1911.08287, equation 7), in (-1, 1]; shapes are those of `elementwise_iou`.
     """
@@ -36,7 +46,7 @@ def elementwise_diou(boxes: Tensor, others: Tensor) -> Tensor:
     diagonal = (high - low).square().sum(dim=-1)
     apart = (boxes[..., :2] + boxes[..., 2:] - others[..., :2] - others[..., 2:]) / 2
     distance = apart.square().sum(dim=-1)
-    return elementwise_iou(boxes, others) - distance / diagonal.clamp(min=torch.finfo(diagonal.dtype).tiny)
+    return iou(boxes, others) - distance / diagonal.clamp(min=torch.finfo(diagonal.dtype).tiny)
 
 
 def nms_mask(boxes: Tensor, groups: Tensor, threshold: float, overlap: Overlap = elementwise_iou) -> Tensor:

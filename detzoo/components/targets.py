@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from ..structures import PaddedTargets, Predictions
 from .coder import BoxCoder
+from .contracts import check_match
 
 
 @torch.no_grad()
@@ -21,9 +22,13 @@ def assign_targets(
 
     Returns:
         labels [B, A], 0 for background, and deltas [B, A, 4], 0 for background.
+
+    Raises:
+        ValueError: for a matcher that gives something else.
     """
     default_boxes = predictions.default_boxes
     match = matcher(predictions, targets)  # [B, A]
+    check_match(matcher, match, targets, len(default_boxes))
     positive = match >= 0
     index = match.clamp(min=0)
     labels = targets.labels.gather(1, index) * positive

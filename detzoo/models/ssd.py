@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from ..backbones import Backbone
 from ..categories import Categories
 from ..components import BoxCoder, DefaultBoxGenerator, Postprocess, Preprocess, assign_targets
+from ..components.contracts import check_losses
 from ..components.preprocess import Images, check_targets
 from ..structures import Detection, PaddedTargets, Predictions, Target
+from .sizes import size_problem
 
 
 class SSD(nn.Module):
@@ -92,22 +94,23 @@ class SSD(nn.Module):
         reader.
 
         Raises:
-            ValueError: naming image and box, for a box without area or a label out of range.
+            ValueError: naming image and box, for a box without area or a label out of range; for images that are too
+                small, and for a matcher or loss that gives something else than it should.
         """
         batch, targets = self._prepare(images, targets)
-        return self._losses(self.predict(batch), targets)
+        return self._losses(self._predicted(batch), targets)
 
     @torch.no_grad()
     def detect(self, images: Images) -> list[Detection]:
         """What is in each image, best first; boxes in pixels of that image."""
         batch = self.preprocess(images)
-        return self._detections(self.predict(batch), batch, images)
+        return self._detections(self._predicted(batch), batch, images)
 
     @torch.no_grad()
     def evaluate(self, images: Images, targets: Sequence[Target]) -> tuple[dict[str, Tensor], list[Detection]]:
         """`losses` and `detect` from one pass through the network, such as for a validation loss beside a metric."""
         batch, padded = self._prepare(images, targets)
-        predictions = self.predict(batch)
+        predictions = self._predicted(batch)
         return self._losses(predictions, padded), self._detections(predictions, batch, images)
 
     def _prepare(self, images: Images, targets: Sequence[Target] | PaddedTargets) -> tuple[Tensor, PaddedTargets]:
@@ -119,14 +122,26 @@ class SSD(nn.Module):
             batch = self.preprocess(images)
         return batch, self.preprocess.fit_targets(targets, images)
 
+    def _predicted(self, batch: Tensor) -> Predictions:
+        """`predict`, with a ValueError for images whose size the network cannot take."""
+        try:
+            return self.predict(batch)
+        except RuntimeError as error:
+            if (problem := size_problem(self.backbone, self.neck, tuple(batch.shape[-2:]))) is None:
+                raise
+            raise ValueError(problem) from error
+
     def _losses(self, predictions: Predictions, targets: PaddedTargets) -> dict[str, Tensor]:
         labels, target_deltas = assign_targets(predictions, targets, self.matcher, self.coder)
-        return self.loss(predictions.logits, predictions.deltas, labels, target_deltas, predictions.default_boxes)
+        losses = self.loss(predictions.logits, predictions.deltas, labels, target_deltas, predictions.default_boxes)
+        check_losses(self.loss, losses)
+        return losses
 
     def _detections(self, predictions: Predictions, batch: Tensor, images: Images) -> list[Detection]:
         boxes = self.coder.decode(predictions.deltas, predictions.default_boxes)
         scores = self.loss.scores(predictions.logits)
-        return self.preprocess.undo(self.postprocess(scores, boxes, tuple(batch.shape[-2:])), images)
+        detections = self.postprocess(scores, boxes, tuple(batch.shape[-2:]), predictions.levels)
+        return self.preprocess.undo(detections, images)
 
     def predict(self, batch: Tensor) -> Predictions:
         """Tensors to tensors, the part one exports: [B, 3, S, S], normalised, to logits, deltas and default boxes."""

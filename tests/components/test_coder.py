@@ -51,6 +51,23 @@ def test_sizes_are_limited_from_above_and_need_not_be():
     assert (free[3] - free[1]).item() == pytest.approx(1000, rel=1e-4)
 
 
+def test_sizes_are_limited_from_below_and_usually_are_not():
+    default, flat = torch.tensor([0.0, 0.0, 100.0, 100.0]), torch.tensor([0.0, 0.0, 5 * -10.0, 5 * math.log(0.5)])
+    for coder, width in ((BoxCoder(min_log_size=-math.log(50)), 2), (BoxCoder(), 100 * math.exp(-10))):
+        box = coder.decode(flat, default)
+        assert (box[2:] - box[:2]).tolist() == pytest.approx([width, 50], abs=1e-4)
+    both = BoxCoder(max_log_size=None, min_log_size=0.0).decode(
+        torch.tensor([0.0, 0.0, -5.0, 5 * math.log(100)]), default
+    )
+    assert (both[2:] - both[:2]).tolist() == pytest.approx([100, 10_000], rel=1e-4), "one limit without the other"
+    assert "min_log_size=-1.5" in repr(BoxCoder(min_log_size=-1.5))
+
+
+def test_limits_that_leave_nothing_between():
+    with pytest.raises(ValueError, match="min_log_size=5 is above max_log_size=4"):
+        BoxCoder(max_log_size=4, min_log_size=5)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_decoded_in_float32(dtype):
     default = torch.tensor([[500.25, 300.5, 510.75, 320.25]])  # no half precision holds these

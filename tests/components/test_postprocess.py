@@ -1,5 +1,6 @@
 """From scores to detections: suppression against torchvision's, group by group, and the whole of it."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -9,9 +10,10 @@ from torchvision.models.detection._utils import BoxCoder as TorchvisionCoder
 from torchvision.models.detection.ssd import SSD as TorchvisionSSD
 from torchvision.ops import nms
 
-from detzoo.components import BoxCoder, Postprocess, foreground_softmax, nms_mask
+from detzoo.components import POSTPROCESSES, BoxCoder, Postprocess, SoftNMS, foreground_softmax, nms_mask
 from detzoo.components import postprocess as module
 from detzoo.components.suppression import rank_in_group
+from detzoo.models import build_ssd
 
 
 def random_boxes(count: int, generator: torch.Generator, spread: float = 60) -> Tensor:
@@ -162,3 +164,140 @@ def test_is_torchvisions(seed, detections_per_image):
 def test_options_out_of_range(options, message):
     with pytest.raises(ValueError, match=message):
         Postprocess(**options)
+
+
+KINDS = ("nms", "diou_nms", "soft_nms", "matrix_nms")
+LEVELS = (40, 15, 5)
+
+
+def scene(seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Scores [3, 60, 4] and boxes [3, 60, 4], a few of them beyond an image of 100 by 100."""
+    generator = torch.Generator().manual_seed(seed)
+    boxes = torch.stack([random_boxes(60, generator, spread=80) for _ in range(3)])
+    boxes[:, ::20, 0::2] += 100
+    return torch.rand(3, 60, 4, generator=generator) ** 2, boxes
+
+
+def detections(kind: str, scores: Tensor, boxes: Tensor, **options) -> list[dict[str, Tensor]]:
+    return POSTPROCESSES[kind](**options)(scores, boxes, (100, 100), LEVELS)
+
+
+def assert_same(found: list[dict[str, Tensor]], expected: list[dict[str, Tensor]]) -> None:
+    assert [len(image["scores"]) for image in found] == [len(image["scores"]) for image in expected]
+    assert all(len(image["scores"]) > 5 for image in found)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert all(torch.equal(column, theirs[name]) for name, column in ours.items())
+
+
+def only_best(scores: Tensor, groups: Tensor, count: int) -> Tensor:
+    """0 in place of all but the best scores of each group, of one image: scores and groups [A, C - 1]."""
+    kept = torch.zeros_like(scores)
+    for group in groups.unique():
+        members = (groups == group).nonzero().tolist()
+        for box, label in sorted(members, key=lambda place: -scores[tuple(place)])[:count]:
+            kept[box, label] = scores[box, label]
+    return kept
+
+
+@pytest.mark.parametrize("scope", ["level", "image", "class"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_best_of_each_level_image_or_class(kind, scope):
+    scores, boxes = scene()
+    groups = {
+        "level": torch.tensor([0] * 40 + [1] * 15 + [2] * 5)[:, None].expand(60, 4),
+        "image": torch.zeros(60, 4),
+        "class": torch.arange(4).expand(60, 4),
+    }
+    kept = torch.stack([only_best(image, groups[scope], 18) for image in scores])
+    found = detections(kind, scores, boxes, top_k=18, top_k_per=scope)
+    assert_same(found, detections(kind, kept, boxes, top_k=None))
+    others = [detections(kind, scores, boxes, top_k=18, top_k_per=other) for other in groups if other != scope]
+    assert all(len(other[0]["scores"]) != len(found[0]["scores"]) for other in others)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_limits(kind):
+    scores, boxes = scene(1)
+    usual = {"iou_threshold": 0.6, "clip": False}
+    everything = detections(kind, scores, boxes, top_k=None, detections_per_image=None, **usual)
+    assert_same(everything, detections(kind, scores, boxes, top_k=240, detections_per_image=240, **usual))
+    few = detections(kind, scores, boxes, top_k=None, detections_per_image=10, **usual)
+    assert_same(few, [{name: column[:10] for name, column in image.items()} for image in everything])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_limits_and_nothing_found(kind):
+    scores, boxes = scene()
+    found = detections(kind, scores * 0, boxes, top_k=None, detections_per_image=None, drop_empty=True)
+    assert [tuple(image["boxes"].shape) for image in found] == [(0, 4)] * 3
+    best_only = POSTPROCESSES[kind](best_class_only=True, top_k_per="level", detections_per_image=None)
+    assert [len(image["labels"]) for image in best_only(scores[:, :0], boxes[:, :0], (9, 9), (0, 0))] == [0] * 3
+    assert best_only(scores[:0], boxes[:0], (9, 9), LEVELS) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_box_speaks_for_its_best_class_alone(kind):
+    scores, boxes = scene(2)
+    scores[:, 5] = 0.5  # the first of equal ones
+    kept = torch.zeros_like(scores)
+    for image, box in torch.cartesian_prod(torch.arange(3), torch.arange(60)).tolist():
+        row = scores[image, box].tolist()
+        kept[image, box, row.index(max(row))] = max(row)
+    found = detections(kind, scores, boxes, best_class_only=True)
+    assert_same(found, detections(kind, kept, boxes))
+    assert len(found[0]["scores"]) < len(detections(kind, scores, boxes)[0]["scores"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_boxes_without_area_are_dropped_after_the_best_were_chosen(kind):
+    scores, boxes = scene(3)
+    scores[:, ::20] = 1 + scores[:, ::20] / 100  # those beyond the image
+    kept = scores.clone()
+    kept[:, ::20] = 0
+    options = {"top_k": 10, "top_k_per": "image"}
+    found = detections(kind, scores, boxes, drop_empty=True, **options)
+    assert all((image["boxes"][:, 2:] > image["boxes"][:, :2]).all() for image in found)
+    assert all(len(image["scores"]) == 0 for image in found), "they took the places of others"
+    assert_same(detections(kind, scores, boxes, drop_empty=True), detections(kind, kept, boxes))
+    unclipped = detections(kind, scores, boxes, clip=False)
+    assert_same(detections(kind, scores, boxes, drop_empty=True, clip=False), unclipped)
+
+
+@pytest.mark.parametrize("levels", [None, (40, 15), (40, 15, 5, 5)])
+def test_the_best_of_each_level_needs_the_levels(levels):
+    scores, boxes = scene()
+    postprocess = Postprocess(top_k_per="level")
+    with pytest.raises(ValueError, match=r"top_k_per='level' needs to know how many of the 60 default boxes.*levels="):
+        postprocess(scores, boxes, (100, 100), levels)
+    assert len(Postprocess()(scores, boxes, (100, 100), levels)) == 3, "nobody else asks"
+
+
+def test_a_detector_tells_its_levels(small_config):
+    model = build_ssd(replace(small_config, num_classes=3, postprocess={"name": "nms", "score_threshold": 0.0,
+                              "top_k": 7, "top_k_per": "level", "iou_threshold": 1.0})).eval()  # fmt: skip
+    found = model.detect(torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0)))
+    levels = len(model.default_boxes.boxes_per_cell)
+    assert levels > 1 and [len(image["scores"]) for image in found] == [7 * levels] * 2
+
+
+def test_only_unusual_options_are_printed():
+    assert repr(Postprocess()).endswith("clip=True)")
+    assert repr(Postprocess(top_k=None, top_k_per="image", union_margin=1e-5)).endswith(
+        "clip=True, top_k_per='image', union_margin=1e-05)"
+    )
+    assert "best_class_only=True, drop_empty=True" in repr(SoftNMS(best_class_only=True, drop_empty=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"top_k_per": "map"}, r"top_k_per must be one of \('class', 'level', 'image'\), got 'map'"),
+        ({"union_margin": -1e-5}, r"union_margin must lie in \[0, 1\], got -1e-05"),
+        ({"top_k": 0}, "top_k must be at least 1, got 0; None is no limit"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_new_options_out_of_range(kind, options, message):
+    with pytest.raises(ValueError, match=message):
+        POSTPROCESSES[kind](**options)

@@ -40,10 +40,13 @@ def crowd(seed: int = 0, images: int = 3, count: int = 30, classes: int = 2) -> 
 # ---- the textbook ----
 
 
+MARGIN = {"union": 0.0}  # square pixels in each union
+
+
 def iou(one: list[float], other: list[float]) -> float:
     sides = [max(0.0, min(one[k + 2], other[k + 2]) - max(one[k], other[k])) for k in (0, 1)]
     areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
-    return sides[0] * sides[1] / (sum(areas) - sides[0] * sides[1])
+    return sides[0] * sides[1] / (sum(areas) - sides[0] * sides[1] + MARGIN["union"])
 
 
 def diou(one: list[float], other: list[float]) -> float:
@@ -135,6 +138,22 @@ def test_is_the_textbooks(kind, class_agnostic):
     check(postprocess, kind, scores, boxes, least=10)
     everything = Postprocess(class_agnostic=class_agnostic, top_k=40, iou_threshold=1)(scores, boxes, SIZE)[0]
     assert not torch.equal(everything["scores"], postprocess(scores, boxes, SIZE)[0]["scores"].to(everything["scores"]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_margin_of_the_union(kind, monkeypatch):
+    scores, boxes = crowd(seed=7)
+    monkeypatch.setitem(MARGIN, "union", 0.02 * SIZE[0] * SIZE[1])
+    check(build(kind, union_margin=0.02), kind, scores, boxes, least=10)
+    less, more = (build(kind, union_margin=margin)(scores, boxes, SIZE)[0]["scores"].sum() for margin in (0, 0.02))
+    assert more > less, "boxes overlap less"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_margin_spares_boxes_without_area(kind):
+    boxes = torch.tensor([[[10.0, 10, 10, 30], [10, 10, 10, 30], [20, 20, 20, 20]]])
+    scores = torch.tensor([0.9, 0.8, 0.7])[None, :, None]
+    torch.testing.assert_close(build(kind, union_margin=1e-5)(scores, boxes, SIZE)[0]["scores"], scores[0, :, 0])
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7])

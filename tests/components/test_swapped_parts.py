@@ -124,6 +124,8 @@ def test_a_head_that_cannot_start_at_a_prior_is_named(config):
 class Stubborn(torch.nn.Module):
     """A head of someone else's."""
 
+    num_classes = 3
+
     def __init__(self, channels: list[int]) -> None:
         super().__init__()
 
@@ -186,6 +188,8 @@ def test_a_checkpoint_cannot_run_code_by_its_box_loss(config, tmp_path):
         (["model.loss=quality_focal", "model.matcher=task_aligned"], "SmoothL1BoxLoss"),
         (["model.loss=focal", "+model.loss={name: focal, box: giou, box_weight: 2}"], "GIoUBoxLoss"),
         (["model.loss=focal", "+model.loss={name: focal, box: {name: l1}}", "model.matcher=atss"], "L1BoxLoss"),
+        (["model.loss=focal", "model.loss={name: focal, box: giou}"], "GIoUBoxLoss"),
+        (["model.loss=null", "model.loss.name=focal", "model.loss.box=giou"], "GIoUBoxLoss"),
         (["model.loss.box=ciou", "model.loss.box_weight=2"], "CIoUBoxLoss"),
     ],
     ids=str,
