@@ -66,15 +66,24 @@ def split_part(part: Part, what: str) -> tuple[str, dict[str, Any]]:
         return part, {}
     if isinstance(part, Mapping) and isinstance(part.get("name"), str):
         return part["name"], {key: value for key, value in part.items() if key != "name"}
-    raise ValueError(f"{what}: expected a name or a mapping with a 'name' and options, got {part!r}")
+    advice = f": say {what}.name=NAME as well, since options take the place of a name that stands alone"
+    unnamed = isinstance(part, Mapping) and part and "name" not in part
+    raise ValueError(
+        f"{what}: expected a name or a mapping with a 'name' and options, got {part!r}{advice if unnamed else ''}"
+    )
 
 
 def resolve_part(
-    table: Mapping[str, Any], part: Part, what: str, derived: Collection[str] = ()
+    table: Mapping[str, Any], part: Part, what: str, derived: Collection[str] = (), path: str | None = None
 ) -> tuple[Callable, dict[str, Any]]:
     """The builder of a part and its options, checked against the builder's signature.
 
-    `derived` are parameters that the caller fills in itself and that a config must not name.
+    Args:
+        table: of builders.
+        part: what to look up in it.
+        what: the part's name in messages.
+        derived: parameters that the caller fills in itself and that a config must not name.
+        path: the part's place on a command line that can empty it first; None where none can.
 
     Raises:
         ConfigError: listing every unknown, missing or ill-typed option.
@@ -84,10 +93,43 @@ def resolve_part(
         builder = lookup(table, name, what)
     except ValueError as error:
         raise ConfigError([str(error)]) from error
-    problems = option_problems(builder, options, f"{what}", derived)
+    if not _says_its_options(builder):
+        raise ConfigError([f"{what} {name!r} is {builder!r}: expected a class, or a function that makes the part"])
+    owners = {option: owner for option in options if (owner := _owner(table, builder, option, derived))}
+    own = {option: value for option, value in options.items() if option not in owners}
+    problems = option_problems(builder, own, what, derived)
+    if owners:
+        problems.append(_leftover(name, what, path, owners))
     if problems:
         raise ConfigError(problems)
     return builder, options
+
+
+def _says_its_options(builder: Any) -> bool:
+    """Whether this can be called, and has a signature: some of Python's own classes have none."""
+    try:
+        inspect.signature(builder)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _owner(table: Mapping[str, Any], builder: Callable, option: str, derived: Collection[str]) -> str | None:
+    """The name of another part of the table that has this option, which the builder has not."""
+    if option in derived or taken_by(builder, [option]):
+        return None
+    families = getattr(table, "families", {})  # of names that a table knows without listing them
+    return next((name for name, other in {**table, **families}.items() if taken_by(other, [option])), None)
+
+
+def _leftover(name: str, what: str, path: str | None, owners: Mapping[str, str]) -> str:
+    """What to say of options that another part has: mostly the name was exchanged and they stayed."""
+    theirs = ", ".join(f"{option!r} (of {owner!r})" for option, owner in owners.items())
+    options = f"; to set options of it, say {path}=null {path}.name={name} {path}.OPTION=VALUE" if path else ""
+    return (
+        f"{what} {name!r} has no option {theirs}: what is left over from another part goes with {path or what}={name}, "
+        f"which replaces that part as a whole{options}"
+    )
 
 
 def build_part(table: Mapping[str, Any], part: Part, what: str, **derived: Any) -> Any:

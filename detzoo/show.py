@@ -13,7 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from .components import PREPROCESSES
 from .lookup import build_part
-from .models import MODELS, SSD, build_ssd, load
+from .models import MODELS, SSD, SSDConfig, build_ssd, load
+from .models.config import read_config
+from .models.sizes import size_problem
 from .ops import scale_boxes
 from .viz import draw_box_groups
 
@@ -87,9 +89,10 @@ def describe_model(model: SSD, size: Size | None = None) -> ModelFacts:
             part = getattr(model, name)
             parts[name], outputs = _cost(part, maps)
             maps = maps if name == "head" else outputs
-    except RuntimeError as error:  # a map has become smaller than the kernel that is to run over it
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"the network cannot take images of {size[0]}x{size[1]} pixels: {reason}") from error
+    except RuntimeError as error:
+        if (problem := size_problem(model.backbone, model.neck, size)) is None:
+            raise
+        raise ValueError(problem) from error
     if isinstance(model.neck, nn.Identity):
         del parts["neck"]
     return ModelFacts(size, model.head.num_classes, _levels(model, maps, size), parts)
@@ -131,33 +134,73 @@ def is_name(source: str) -> bool:
 
 
 def open_model(
-    source: str, *, num_classes: int | None = None, size: Size | None = None, trust_parts: bool = False
+    source: str,
+    *,
+    changes: Sequence[str] = (),
+    num_classes: int | None = None,
+    size: Size | None = None,
+    trust_parts: bool = False,
 ) -> SSD:
     """A model to describe: the preset of a name of the zoo, without weights, or a checkpoint.
 
     Args:
         source: a name of `list_models()`, a run folder, or a checkpoint.
+        changes: of the preset, such as "loss=focal" or "neck.out_channels=64", see `changed`.
         num_classes: classes with background, of a name; the preset's by default.
         size: height and width of the input, of a name; the preset's by default.
         trust_parts: import parts that a checkpoint names by dotted path, which runs code that it chooses.
 
     Raises:
-        ValueError: for what is neither, and where a checkpoint is asked to be another model than it is.
+        ValueError: for what is neither, where a checkpoint is asked to be another model than it is, and for a config
+            that is wrong.
     """
     if not is_name(source):
         model = load(source, trust_parts=trust_parts)
-        if num_classes is not None or size is not None:
-            height, width = model.preprocess.size
+        if changes or num_classes is not None or size is not None:
+            asked = " ".join(changes) or "other classes and sizes"
             raise ValueError(
-                f"{source} is a trained model, of {model.head.num_classes} classes and {height}x{width} pixels: "
-                "other classes and sizes are for names of the zoo"
+                f"{source} is a trained model, of {model.head.num_classes} classes: {asked} is for names of the zoo"
             )
         return model
-    preset = MODELS[source].config
-    config = replace(preset, num_classes=num_classes or preset.num_classes, size=size or preset.size)
+    config = changed(MODELS[source].config, changes)
+    config = replace(config, num_classes=num_classes or config.num_classes, size=size or config.size)
     preprocess = build_part(PREPROCESSES, config.preprocess, "preprocess", size=config.size)  # its numbers are shown
     with torch.device("meta"):  # no weights are drawn
         return build_ssd(config, preprocess=preprocess)
+
+
+def changed(config: SSDConfig, changes: Sequence[str]) -> SSDConfig:
+    """A config with other fields ("loss=focal", "size=[300,512]") or options of its parts ("loss.alpha=0.5").
+
+    Values are YAML; a field is replaced as a whole, and an option set after it is one of the new part. The prefix that
+    fields have in training ("model.loss=focal") is understood.
+
+    Raises:
+        ValueError: for a change that is none, and for unknown or ill-typed fields.
+    """
+    import yaml  # neither is needed to import detzoo
+    from omegaconf import OmegaConf
+
+    values = config.as_dict()
+    for change in changes:
+        key, equals, value = change.partition("=")
+        field, *path = key.removeprefix("model.").split(".")
+        if not equals or not all((field, *path)):
+            raise ValueError(f"{change!r}: expected a part and what to put in its place, such as loss=focal")
+        try:
+            value = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]))["value"]
+        except yaml.YAMLError as error:
+            raise ValueError(f"{change!r}: {value!r} is no YAML: {str(error).splitlines()[0]}") from error
+        values[field] = _with_option(values.get(field), path, value)
+    return read_config(values)
+
+
+def _with_option(part: Any, path: Sequence[str], value: Any) -> Any:
+    """A part, by its name or in a mapping, with one of its options set; without a path, the value itself."""
+    if not path:
+        return value
+    options = {"name": part} if isinstance(part, str) else dict(part or {})
+    return {**options, path[0]: _with_option(options.get(path[0]), path[1:], value)}
 
 
 def published_weights(name: str) -> list[str]:

@@ -2,10 +2,12 @@
 
     python references/evaluate.py source=runs/demo-20260101-120000
     python references/evaluate.py source=ssd300_vgg16 dataset=coco dataset.root=/data/coco output=ssd300_coco.json
+    python references/evaluate.py source=runs/mine postprocess.name=soft_nms postprocess.method=gaussian
 
 `source` is a run folder (measured on its own validation set unless another is named), a checkpoint, or the name of a
-model whose published weights are fetched. Images are fed
-whole, and the model resizes them as its weights want it. Runs under torchrun as well: each process takes its share.
+model whose published weights are fetched. Images are fed whole, and the model resizes them as its weights want it.
+`postprocess` takes the place of the model's own suppression, limits included. Parts of your own that a checkpoint names
+by dotted path are imported with trust_parts=true. Runs under torchrun as well: each process takes its share.
 """
 
 import json
@@ -40,17 +42,18 @@ def main(cfg: DictConfig) -> None:
 
 def measure(config: EvaluateConfig, device: torch.device) -> None:
     """From the first image to the report."""
+    postprocess = build_part(POSTPROCESSES, config.postprocess, "postprocess") if config.postprocess else None
     data = (config.dataset or dataset_of_run(config.source))["val"]
     dataset = build_part(DATASETS, data, "dataset.val")
     loader = evaluation_loader(dataset, batch_size=config.batch_size, workers=config.workers, limit=config.limit_images)
     metric = build_part(METRICS, config.metric, "metric", annotations=dataset.annotations)
     model = detzoo.load(config.source, trust_parts=config.trust_parts).to(device)
-    if config.postprocess is not None:
-        model.postprocess = build_part(POSTPROCESSES, config.postprocess, "postprocess")
+    if postprocess is not None:
+        model.postprocess = postprocess
     numbers = evaluate(model, loader, metric)
     if distributed.is_main():
         facts = {"source": config.source, "data": data}
-        facts |= {} if config.postprocess is None else {"postprocess": config.postprocess}
+        facts |= {} if postprocess is None else {"postprocess": config.postprocess}
         report = metric_report(metric, numbers, facts, device)
         print(json.dumps(report, indent=2))
         if config.output:

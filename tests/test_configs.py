@@ -193,16 +193,14 @@ def refusal(*overrides: str) -> str:
     ("override", "named"),
     [
         ("epoch=3", "epoch"),
-        ("optimizer.lrr=0.1", "lrr"),
-        ("model.sise=[96,96]", "sise"),
-        ("model.loss.negatives_per_postive=3", "negatives_per_postive"),
+        ("dataset.roots=/data", "roots"),
         ("loader.batchsize=3", "batchsize"),
         ("epochs=many", "many"),
         ("loader.batch_size=1.5", "1.5"),
     ],
 )
 def test_misspelt_and_ill_typed_overrides(override, named):
-    assert named in refusal("model=ssd300_vgg16", override)
+    assert named in refusal("dataset=voc", override)
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -212,21 +210,112 @@ def test_unknown_options_are_answered_with_the_known_ones(group):
     assert all(option in message for known, option in OPTIONS if known == group)
 
 
+def problems_of(*overrides: str) -> list[str]:
+    """What is said of a command line before any data is read."""
+    with pytest.raises(ConfigError) as caught:
+        check_run(OmegaConf.to_object(composed(*overrides)))
+    return caught.value.problems
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("+optimizer.momentun=0.9", "no option 'momentun': did you mean 'momentum'"),
-        ("+model.head.chanels=3", "head has no option 'chanels'"),
-        ("model.head.name=ssdlight", "unknown head 'ssdlight': did you mean 'ssdlite'"),
-        ("model.postprocess.top_k=many", r"postprocess.top_k = 'many' \(str\): expected int"),
-        ("model.num_classes=5", "leave model.num_classes out"),
-        ("model.size=[96]", r"model.size = \[96\] \(list\): expected"),
+        ("optimizer.momentun=0.9", "optimizer has no option 'momentun': did you mean 'momentum'?"),
+        ("schedule.warmup=9", "schedule has no option 'warmup': did you mean 'warmup_steps'?"),
+        ("model.sise=[96,96]", "model has no option 'sise': did you mean 'size'?"),
+        ("model.head.chanels=3", "head has no option 'chanels'"),
+        ("model.head.name=ssdlight", "unknown head 'ssdlight': did you mean 'ssdlite'?"),
+        ("model.loss.negatives_per_postive=3",
+         "loss has no option 'negatives_per_postive': did you mean 'negatives_per_positive'?"),
+        ("model.postprocess.top_k=many", "postprocess.top_k = 'many' (str): expected int"),
+        ("model.postprocess.class_agnositc=true",
+         "postprocess has no option 'class_agnositc': did you mean 'class_agnostic'?"),
+        ("model.size=[96]", "model.size = [96] (list): expected tuple[int, int]"),
+    ],
+)  # fmt: skip
+def test_what_hydra_cannot_know_is_refused_before_data_is_read(override, message):
+    (problem,) = problems_of("model=ssd300_vgg16", override)
+    assert problem.startswith(message)
+
+
+def test_all_that_is_wrong_with_a_run_is_said_at_once():
+    wrong = ("epochs=0", "transforms.foo=1", "optimizer.lrr=1", "model.neck.name=fpm", "model.coder.weight=[1,1,1,1]")
+    assert len(problems_of(*wrong)) == 5
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "left"),
+    [
+        ("loss", "focal", "'negatives_per_positive' (of 'multibox'), 'minimum_negatives' (of 'multibox')"),
+        ("matcher", "atss", "'iou_threshold' (of 'ssd')"),
+        ("backbone", "vgg16", "'reduced_tail' (of 'mobilenet_v3_large')"),
+        ("default_boxes", "linear", "'scales' (of 'scales')"),
     ],
 )
-def test_what_hydra_cannot_know_is_refused_where_it_is_built(override, message):
-    config = OmegaConf.to_object(composed(override))
-    with pytest.raises(ConfigError, match=message):
-        build_optimizer(modelled(config.model, categories=VOC), config.optimizer)
+def test_a_name_alone_does_not_replace_a_part(part, name, left):
+    (problem,) = problems_of("model=ssdlite320_mobilenet_v3_large", f"model.{part}.name={name}")
+    assert problem.startswith(f"{part} '{name}' has no option {left}: what is left over")
+    assert f"goes with model.{part}={name}," in problem and f"model.{part}=null model.{part}.name={name} " in problem
+
+
+def test_a_mapping_does_not_replace_a_part_either():
+    (problem,) = problems_of("model=ssd300_vgg16", "model.loss={name: focal, alpha: 0.5}")
+    assert "'negatives_per_positive' (of 'multibox')" in problem and "goes with model.loss=focal" in problem
+
+
+def test_what_these_messages_say_to_do():
+    def loss(*overrides: str):
+        return modelled(composed("model=ssd300_vgg16", "model.num_classes=3", *overrides).model).loss
+
+    assert type(loss("model.loss=focal")).__name__ == "FocalLoss"
+    assert loss("model.loss=null", "model.loss.name=focal", "model.loss.alpha=0.5").alpha == 0.5
+    assert loss("model.loss=focal", "model.loss={name: focal, alpha: 0.5}").alpha == 0.5
+    (problem,) = problems_of("model=ssd300_vgg16", "model.loss=focal", "model.loss.alpha=0.5")
+    assert "got {'alpha': 0.5}: say loss.name=NAME as well, since options take the place of a name" in problem
+
+
+def test_the_data_decide_how_many_classes_there_are():
+    config = OmegaConf.to_object(composed("model.num_classes=5"))
+    with pytest.raises(ConfigError, match="leave model.num_classes out"):
+        modelled(config.model, categories=VOC)
+
+
+# ---- options that no preset spells out ----
+
+
+@pytest.mark.parametrize("model", ["ssd300_vgg16", "tiny128"])  # a preset, and a file
+def test_any_option_of_a_part_is_set_without_a_plus(model):
+    overrides = (
+        "model.postprocess.name=soft_nms", "model.postprocess.method=gaussian", "model.postprocess.sigma=0.4",
+        "model.postprocess.class_agnostic=true", "model.postprocess.clip=false", "model.loss.box={name: l1}",
+        "model.coder.weights=[1,1,1,1]", "model.neck.name=fpn", "model.neck.out_channels=8", "model.num_classes=3",
+        "optimizer.nesterov=true",
+    )  # fmt: skip
+    config = OmegaConf.to_object(composed(f"model={model}", *overrides))
+    check_run(config)
+    built = modelled(config.model)
+    assert (built.postprocess.sigma, built.postprocess.class_agnostic, built.postprocess.clip) == (0.4, True, False)
+    assert built.coder.weights == (1, 1, 1, 1) and set(built.neck.channels) == {8}
+    assert type(built.loss.box).__name__ == "L1BoxLoss" and config.optimizer["nesterov"] is True
+
+
+def test_any_option_of_a_recipe_is_set_without_a_plus():
+    config = composed("experiment=bccd_ssdlite320", "model.postprocess.method=gaussian")
+    assert (config.model.postprocess.name, config.model.postprocess.method) == ("soft_nms", "gaussian")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ([], {}),
+        (["postprocess=null"], None),
+        (["postprocess=soft_nms"], "soft_nms"),
+        (["postprocess.name=soft_nms", "postprocess.method=gaussian"], {"name": "soft_nms", "method": "gaussian"}),
+        (["postprocess={name: nms, top_k: 9}"], {"name": "nms", "top_k": 9}),
+    ],
+)
+def test_another_suppression_for_a_measurement(overrides, expected):
+    assert OmegaConf.to_object(composed("source=a", *overrides, name="evaluate")).postprocess == expected
 
 
 # ---- a model from its config ----

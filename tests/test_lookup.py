@@ -26,6 +26,12 @@ def ball(radius: float = 1.0) -> str:
 TABLE = {"ball": ball, "box": Box}
 
 
+class Toys(dict):
+    """A table that knows more names than it lists."""
+
+    families = {"hoop/...": lambda width=1: width}
+
+
 def test_suggest_the_nearest_word_or_all_of_them():
     assert suggest("vgg_16", ["vgg16", "resnet50"]) == "did you mean 'vgg16'?"
     assert suggest("zzz", ["b", "a"]) == "expected one of: a, b"
@@ -82,6 +88,32 @@ def test_all_problems_at_once():
         "toy needs the option 'side' (float)",
     ]
     assert str(caught.value).startswith("the config has 4 problems:\n  - toy.colour")
+
+
+def test_options_left_over_from_another_part():
+    """Of a preset's, when its name is replaced: what is needed is said, and where they belong."""
+    part = {"name": "ball", "colour": "red", "holes": [], "radios": 1, "width": 2}
+    with pytest.raises(ConfigError) as caught:
+        resolve_part(Toys(TABLE), part, "toy", path="child.toy")
+    assert caught.value.problems == [
+        "toy has no option 'radios': did you mean 'radius'?",
+        "toy 'ball' has no option 'colour' (of 'box'), 'holes' (of 'box'), 'width' (of 'hoop/...'): what is left over "
+        "from another part goes with child.toy=ball, which replaces that part as a whole; to set options of it, say "
+        "child.toy=null child.toy.name=ball child.toy.OPTION=VALUE",
+    ]
+    with pytest.raises(ConfigError, match="goes with toy=ball, which replaces that part as a whole$"):
+        resolve_part(TABLE, {"name": "ball", "colour": "red"}, "toy")
+
+
+def test_options_without_their_name():
+    with pytest.raises(ValueError, match=r"got {'side': 2}: say toy.name=NAME as well"):
+        split_part({"side": 2}, "toy")
+
+
+@pytest.mark.parametrize("path", ["os.path", "math.pi", "builtins.dict"])
+def test_what_makes_no_part(path):
+    with pytest.raises(ConfigError, match=f"toy '{path}' is .*: expected a class, or a function that makes the part"):
+        resolve_part(TABLE, path, "toy")
 
 
 def test_a_derived_name_is_not_proposed():

@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from ..layers import batch_norm, normal_init, xavier_init
 from ..lookup import suggest
@@ -15,6 +17,7 @@ from .base import Backbone
 from .extras import SSDLITE_EXTRAS, halving_extra, ssdlite_extras
 
 PREFIX = "timm/"
+TRACED_SIDE = 256  # pixels: a size that all of timm's trunks take that take several
 LIST = "timm.list_models() lists those it knows"
 
 ExtraKind = Literal["ssd", "ssdlite"]
@@ -25,6 +28,10 @@ class TimmBackbone(Backbone):
 
     The network runs itself, so it is no chain of layers; `trunk` lists the modules that it consists of, in order, for
     whoever wants to freeze some of them.
+
+    Some networks have parameters that only the maps left out depend on. They stay, so that timm's weights fit, and are
+    counted as any others; but they are frozen, since no gradient ever reaches them, for which processes that train
+    together would wait.
 
     Args:
         network: made with `features_only=True`; states `feature_info`.
@@ -47,6 +54,8 @@ class TimmBackbone(Backbone):
         self.first_stride = first_stride
         self.layers, self.stages = cut_into_stages(network)
         self.frozen_stages = 0
+        self.unneeded = unneeded_parameters(network, unused)
+        self._freeze_unneeded()
 
     @property
     def trunk(self) -> list[nn.Module]:  # looked up anew: batch norms may have been exchanged for synchronised ones
@@ -60,6 +69,16 @@ class TimmBackbone(Backbone):
         for block in self.extras:
             maps.append(block(maps[-1]))
         return maps
+
+    def train_last(self, stages: int) -> "TimmBackbone":
+        """As with any `Backbone`; what is trained of these stages is what the maps depend on."""
+        super().train_last(stages)
+        self._freeze_unneeded()
+        return self
+
+    def _freeze_unneeded(self) -> None:
+        for name in self.unneeded:
+            self.network.get_parameter(name).requires_grad_(False)
 
 
 def timm_trunk(name: str) -> Callable[..., Backbone]:
@@ -194,6 +213,35 @@ def _extras(kind: ExtraKind, inputs: int, outputs: Sequence[int]) -> list[nn.Mod
     for block in blocks:
         start(block)
     return blocks
+
+
+def unneeded_parameters(network: nn.Module, unused: int) -> list[str]:
+    """Names of the parameters on which none of the maps from number `unused` on depends: maps without content are
+    followed back to what they would have been computed from.
+    """
+    training = network.training
+    tensors = [*network.named_parameters(), *network.named_buffers()]
+    state = {name: tensor.detach().to("meta").requires_grad_(tensor.requires_grad) for name, tensor in tensors}
+    image = torch.empty(1, 3, TRACED_SIDE, TRACED_SIDE, device="meta")
+    with torch.enable_grad():
+        maps = functional_call(network.eval(), state, (image,))[unused:]
+    network.train(training)
+    needed = _leaves_of(maps)
+    return [name for name, _ in network.named_parameters() if state[name] not in needed]
+
+
+def _leaves_of(outputs: Sequence[Tensor]) -> set[Tensor]:
+    """The parameters from which tensors were computed, as autograd has noted it."""
+    leaves, seen, nodes = set(), set(), [x.grad_fn for x in outputs]
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        nodes += [source for source, _ in node.next_functions]
+        if hasattr(node, "variable"):  # where gradients are accumulated
+            leaves.add(node.variable)
+    return leaves
 
 
 def cut_into_stages(network: nn.Module) -> tuple[list[str], list[slice]]:

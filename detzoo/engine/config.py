@@ -14,6 +14,7 @@ from ..data.check import ImageCheck
 from ..lookup import ConfigError, resolve_part, suggest
 from ..metrics import METRICS
 from ..models import MODELS, SSDConfig
+from ..models.build import part_problems
 from .optim import OPTIMIZERS, SCHEDULES, ParameterRules
 from .precision import PRECISIONS
 from .run import DEVICES
@@ -52,7 +53,8 @@ class EmaConfig:
 
 @dataclass
 class TrainConfig:
-    """A run. Parts (model, transforms, optimizer, schedule) are names or mappings, checked where they are built.
+    """A run. Parts (model, transforms, optimizer, schedule) are names or mappings, and take any option of what they
+    name; `check_run` asks whether there is such a one.
 
     Attributes:
         model: an `SSDConfig`; `num_classes` follows from the data set.
@@ -149,7 +151,7 @@ class EvaluateConfig:
         source: a run folder, a checkpoint, or the name of a model with published weights.
         dataset: of which `val` is measured; null for that of the run folder.
         metric: a part of `detzoo.metrics.METRICS`.
-        postprocess: a part of `detzoo.components.POSTPROCESSES` in place of the model's own; null for that.
+        postprocess: a part of `detzoo.components.POSTPROCESSES` in place of the model's own; null or empty for that.
         batch_size: images of a step, in each process.
         workers: loading processes beside each process.
         limit_images: images at most; null for all.
@@ -183,10 +185,21 @@ def register_configs() -> None:
     resized with an antialiasing filter, as the loader does it, since a network should detect in what it was trained on.
     """
     store = ConfigStore.instance()
-    store.store(name="train_schema", node=TrainConfig)
-    store.store(name="evaluate_schema", node=EvaluateConfig)
+    store.store(name="train_schema", node=_schema(TrainConfig, "model", "transforms", "optimizer", "schedule"))
+    store.store(name="evaluate_schema", node=_schema(EvaluateConfig, "postprocess"))
     for name, entry in MODELS.items():
-        store.store(group="model", name=name, node=_training_form(entry.config))
+        store.store(group="model", name=name, node=_training_form(entry.config).as_dict())
+
+
+def _schema(schema: type, *parts: str) -> DictConfig:
+    """What Hydra holds a config against, but for these parts: their signatures know more options than any config spells
+    out, so they take any, and it is they that are asked whether there is such a one.
+    """
+    node = OmegaConf.structured(schema)
+    for part in parts:
+        node[part] = {}
+        OmegaConf.set_struct(node[part], False)
+    return node
 
 
 def typed(config: DictConfig, schema: type[T]) -> T:
@@ -210,9 +223,9 @@ def check_run(config: TrainConfig) -> None:
     """Look at every part and number of a run before anything is read.
 
     Raises:
-        ConfigError: listing all that is wrong; the model's own problems come when it is built.
+        ConfigError: listing all that is wrong, but for what shows only when the model is built for the data's classes.
     """
-    problems = _range_problems(config) + _option_problems(config)
+    problems = _range_problems(config) + _option_problems(config) + part_problems(config.model)
     for split in ("train", "val"):
         problems += dataset_problems(config.dataset and config.dataset.get(split), f"dataset.{split}")
     for table, part, what, derived in (

@@ -10,9 +10,9 @@ from .. import distributed
 from ..categories import Categories
 from ..lookup import split_part
 from ..models import MODELS, SSD, build_ssd, get_weight, load
-from ..models.checkpoint import checkpoint_in
 from ..models.config import read_config
-from ..models.entry import read_weights
+from ..models.entry import check_numbers, read_weights
+from ..models.sizes import size_problem
 from ..models.weights import load_backbone_weights, load_weights, logits_mean_the_same
 from .checkpoint import Progress
 from .config import TrainConfig
@@ -83,11 +83,9 @@ def check_sizes(model: SSD, sizes: Sequence[tuple[int, int]]) -> None:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(
-                f"the network cannot take images of {size[0]}x{size[1]} pixels (height x width), which model.size and "
-                f"transforms.scales ask for: {reason}"
-            ) from None
+            if (problem := size_problem(model.backbone, model.neck, size)) is None:
+                raise
+            raise ValueError(f"{problem} (model.size, with transforms.scales, asks for the former)") from error
     model.train(training)
 
 
@@ -155,9 +153,10 @@ def _load(model: SSD, config: TrainConfig, categories: Categories) -> None:
     class head.
     """
     if _is_file(config.weights):
-        found = read_weights(checkpoint_in(config.weights), read_config(config.model))
+        found = read_weights(Path(config.weights), read_config(config.model))
     else:
         found = get_weight(config.weights).read()
+    check_numbers(found, read_config(config.model), config.weights)
     same = found.categories is None or found.categories.names == categories.names
     same = same and logits_mean_the_same(found.loss, read_config(config.model).loss)
     load_weights(model, found.state, class_head=same)

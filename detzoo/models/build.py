@@ -1,6 +1,6 @@
 """Where parts become a model."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from torch import nn
@@ -21,7 +21,7 @@ from ..components import (
     Postprocess,
     Preprocess,
 )
-from ..lookup import ConfigError, resolve_part, taken_by
+from ..lookup import ConfigError, fits, resolve_part, taken_by
 from .config import SSDConfig, check_config
 from .ssd import SSD, level_problem
 
@@ -61,7 +61,27 @@ DERIVED: dict[str, Facts] = {
         "num_classes": lambda known: known["num_classes"],
     },
 }
+# What others ask of a part: the attribute, its type, and what that is.
+MAPS = ("channels", Sequence[int], "a list of numbers, one for each map")
+STATED: dict[str, tuple[tuple[str, Any, str], ...]] = {
+    "backbone": (MAPS,),
+    "neck": (MAPS,),
+    "default_boxes": (
+        ("boxes_per_cell", Sequence[int], "a list of numbers, one for each level"),
+        ("num_levels", int, "the number of levels"),
+    ),
+    "head": (("num_classes", int, "the number of classes with background"),),
+}
 T = TypeVar("T")
+
+
+def part_problems(config: SSDConfig | Mapping[str, Any]) -> list[str]:
+    """What can be said against a config before anything is built: unknown names, misspelt or ill-typed options."""
+    values, problems = check_config(config)
+    for name, table in TABLES.items():
+        if name in values and (name, values[name]) != ("neck", None):  # a missing part is a problem already
+            _attempt(problems, _resolve, table, values[name], name)
+    return problems
 
 
 def build_ssd(
@@ -133,22 +153,44 @@ def _check_finished(given: Mapping[str, Any]) -> None:
     if unfinished:
         advice = "is no finished part (an nn.Module); a part by name belongs in the config"
         raise ConfigError([f"{name}={given[name]!r} {advice}" for name in unfinished])
-    silent = [name for name in ("backbone", "neck") if name in given and not hasattr(given[name], "channels")]
-    if silent:
-        raise ConfigError(
-            [f"the finished {name} does not state `channels`, one number for each map" for name in silent]
-        )
+    if problems := [problem for name, part in given.items() for problem in _unstated(name, part)]:
+        raise ConfigError(problems)
+
+
+def _unstated(name: str, part: Any) -> list[str]:
+    """What a part does not say of itself though others ask for it."""
+    problems = []
+    for attribute, hint, meaning in STATED.get(name, ()):
+        stated = getattr(part, attribute, None)
+        if stated is None:
+            problems.append(f"the {name} {type(part).__name__} does not state `{attribute}`, {meaning}")
+        elif not stated or not fits(stated, hint):
+            problems.append(f"the {name} {type(part).__name__} states `{attribute}` = {stated!r}: expected {meaning}")
+    return problems
+
+
+def _resolve(table: Mapping[str, Any], part: Any, name: str) -> tuple[Callable, dict[str, Any]]:
+    return resolve_part(table, part, name, DERIVED.get(name, {}), path=f"model.{name}")
 
 
 def _build(table: Mapping[str, Any], part: Any, name: str, known: Known) -> Any:
-    """A part by name, or None where the part that it asks about is missing, once its options were looked at."""
+    """A part by name, or None where the part that it asks about is missing, once its options were looked at.
+
+    Raises:
+        ConfigError: for wrong options, and for a part that is no module or does not state what others ask of it.
+    """
+    builder, options = _resolve(table, part, name)
     derived = DERIVED.get(name, {})
-    builder, options = resolve_part(table, part, name, derived)
     try:
         facts = {fact: derived[fact](known) for fact in taken_by(builder, derived)}
     except KeyError:
         return None
-    return builder(**facts, **options)
+    built = builder(**facts, **options)
+    if not isinstance(built, nn.Module):
+        raise ConfigError([f"{name} {part!r} makes {type(built).__name__}: expected an nn.Module"])
+    if problems := _unstated(name, built):
+        raise ConfigError(problems)
+    return built
 
 
 def _level_problems(known: Known) -> list[str]:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from detzoo.backbones import BACKBONES
-from detzoo.backbones.from_timm import cut_into_stages, split_norms, timm_weights
+from detzoo.backbones.from_timm import cut_into_stages, split_norms, timm_weights, unneeded_parameters
 from detzoo.engine.sync_norm import synchronise_batch_norm
 from detzoo.lookup import lookup
 from detzoo.models import SSD300_VGG16, SSDLITE320_TIMM, build_ssd, ssdlite320_timm
@@ -159,6 +159,39 @@ def test_stages_end_where_maps_leave(name, first, last):
     backbone = built(name)
     assert backbone.layers[backbone.stages[0]] == first and backbone.layers[backbone.stages[-1]] == last
     assert len(backbone.stages) == len(backbone.network.feature_info.reduction())
+
+
+@pytest.mark.parametrize(("name", "unneeded"), [("hrnet_w18_small", 42), ("efficientvim_m1", 1), ("resnet18", 0)])
+def test_gradient_reaches_every_parameter_that_is_trained(name, unneeded):
+    """Else processes that train together would wait for the others for ever."""
+    with torch.device("meta"):
+        backbone = BACKBONES[f"timm/{name}"]().train()
+        sum(x.sum() for x in backbone(torch.empty(2, 3, 320, 320))).backward()
+    reached = {key for key, parameter in backbone.named_parameters() if parameter.grad is not None}
+    assert reached == {key for key, parameter in backbone.named_parameters() if parameter.requires_grad}
+    assert len(backbone.unneeded) == unneeded == len(dict(backbone.named_parameters())) - len(reached)
+
+
+def test_what_no_map_needs_stays_frozen_and_is_counted():
+    backbone = BACKBONES["timm/hrnet_w18_small"]()
+    theirs = timm.create_model("hrnet_w18_small", features_only=True)
+    assert {f"network.{key}" for key in theirs.state_dict()} <= backbone.state_dict().keys()
+    for trained in (0, len(backbone.stages)):
+        backbone.train_last(trained).train()
+        assert not any(backbone.network.get_parameter(name).requires_grad for name in backbone.unneeded)
+    assert any(parameter.requires_grad for parameter in backbone.network.parameters())
+
+
+def test_looking_for_what_is_needed_changes_nothing():
+    network = timm.create_model("resnet18", features_only=True).train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    drawn = torch.get_rng_state()
+    with torch.no_grad():
+        assert unneeded_parameters(network, 5) == [name for name, _ in network.named_parameters()]
+        assert unneeded_parameters(network, 4) == []
+    assert network.training and torch.equal(torch.get_rng_state(), drawn)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert all(parameter.grad is None and not parameter.is_meta for parameter in network.parameters())
 
 
 def test_a_network_that_cannot_be_told_apart_is_one_stage():

@@ -22,6 +22,7 @@ from detzoo.components import (
 )
 from detzoo.lookup import ConfigError
 from detzoo.models import MODELS, SSDConfig, build_ssd
+from detzoo.models.build import part_problems
 from detzoo.models.config import read_config
 
 THREE = Categories(("cat", "dog", "cow"))
@@ -264,6 +265,65 @@ def test_an_omegaconf_override_of_the_wrong_type_is_refused_by_the_schema_or_by_
 def test_a_name_is_no_finished_part(config):
     loss, head = problems_of(config, loss="my_package.MyLoss", head=3)
     assert "head=3 is no finished part" in head and "loss='my_package.MyLoss' is no finished part" in loss
+
+
+class Silent(nn.Module):
+    """A part that says nothing of itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class Vague(Silent):
+    """A part that says it wrongly."""
+
+    channels = 5
+    num_classes = "many"
+    boxes_per_cell = ()
+    num_levels = 2
+
+
+@pytest.mark.parametrize(
+    ("part", "attributes"),
+    [("backbone", ["channels"]), ("neck", ["channels"]), ("head", ["num_classes"]),
+     ("default_boxes", ["boxes_per_cell", "num_levels"])],
+)  # fmt: skip
+def test_what_parts_of_your_own_have_to_state(config, part, attributes):
+    named = problems_of(replace(config, **{part: f"{__name__}.Silent"}))
+    assert [problem.rpartition(",")[0].split(",")[0] for problem in named] == [
+        f"the {part} Silent does not state `{attribute}`" for attribute in attributes
+    ]
+    assert problems_of(config, **{part: Silent()}) == named
+
+
+@pytest.mark.parametrize(
+    ("part", "stated"),
+    [("backbone", "channels` = 5"), ("neck", "channels` = 5"), ("head", "num_classes` = 'many'"),
+     ("default_boxes", "boxes_per_cell` = ()")],
+)  # fmt: skip
+def test_what_parts_of_your_own_state_wrongly(config, part, stated):
+    for problem in (
+        problem_of(replace(config, **{part: f"{__name__}.Vague"})),
+        problem_of(config, **{part: Vague()}),
+    ):
+        assert problem.startswith(f"the {part} Vague states `{stated}: expected ")
+
+
+def test_a_path_that_leads_to_no_module(config):
+    problem = problem_of(replace(config, postprocess={"name": "collections.Counter"}))
+    assert problem == "postprocess {'name': 'collections.Counter'} makes Counter: expected an nn.Module"
+
+
+def test_what_can_be_said_before_anything_is_built(config):
+    assert part_problems(replace(config, num_classes=None)) == []
+    wrong = replace(config, loss="focall", matcher={"name": "ssd", "iou": 0.3}, backbone="my_own.Trunk").as_dict()
+    problems = part_problems(wrong | {"sise": 3})
+    assert len(problems) == 4 and {problem.split()[0] for problem in problems} == {
+        "model",
+        "backbone",
+        "unknown",
+        "matcher",
+    }
 
 
 def test_presets_share_nothing(config):
