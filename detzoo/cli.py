@@ -9,9 +9,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from .exchange import EXPORTS, SUFFIXES, check_suffix, format_report, inspect, save, save_for
 from .files import replacing
 from .hub import DownloadError
+from .importers import ORIGINS
 from .models import MODELS, list_models, load
+from .models.opening import open_detector
 from .predict import class_names, default_device, describe, detect_file, picture_path, read_image, write_picture
 from .show import describe_model, draw_default_boxes, format_model, is_name, open_model, published_weights
 from .version import __version__
@@ -19,7 +22,12 @@ from .version import __version__
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; what a user got wrong is one line on standard error and exit status 2."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and (options.run is not _show or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:  # what argparse does not take for the rest of a list after an option
+        options.changes += rest
     try:
         return options.run(options)
     except (ValueError, OSError, DownloadError) as error:
@@ -38,8 +46,10 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--model",
         default="ssdlite320_mobilenet_v3_large",
-        help="a name of `detzoo list`, whose weights are fetched, a checkpoint or a run folder (default: %(default)s)",
+        help="a name of `detzoo list`, whose weights are fetched, a run folder, a checkpoint, or another project's file "
+        "(default: %(default)s)",
     )
+    _add_origin(predict)
     predict.add_argument(
         "--score-threshold", type=_fraction, default=0.4, help="least score shown (default: %(default)s)"
     )
@@ -51,15 +61,42 @@ def _parser() -> argparse.ArgumentParser:
     show = commands.add_parser("show", help="a model in numbers: levels, default boxes, parameters, GMACs")
     show.set_defaults(run=_show)
     show.add_argument("model", metavar="MODEL", help="a name of `detzoo list`, a checkpoint or a run folder")
+    show.add_argument(
+        "changes", nargs="*", metavar="KEY=VALUE", help="other parts for a name: loss=focal neck=fpn loss.alpha=0.5"
+    )
     show.add_argument("--classes", type=_classes, help="classes with background (default: those of the name)")
-    show.add_argument("--size", type=_size, metavar="HxW", help="input in pixels (default: that of the name)")
+    show.add_argument("--size", type=_size, metavar="HxW", help="input in pixels (default: that of the model)")
     show.add_argument("--picture", type=Path, metavar="IMAGE", help="an image to draw default boxes on, in --output")
     show.add_argument("--output", type=Path, metavar="FILE", help="where the drawing goes")
     _add_trust(show)
 
+    inspect = commands.add_parser("inspect", help="what a file of weights is: whose, which classes, which numbers")
+    inspect.set_defaults(run=_inspect)
+    inspect.add_argument("file", type=Path, metavar="FILE")
+    _add_origin(inspect)
+
+    convert = commands.add_parser("convert", help="a file of another project's for detzoo, or one of detzoo's for them")
+    convert.set_defaults(run=_convert)
+    convert.add_argument("source", metavar="SOURCE", help="what detzoo.load takes: a file, a run folder, a name")
+    convert.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="ends in " + " or ".join(SUFFIXES)
+    )
+    convert.add_argument("--to", choices=sorted(EXPORTS), help="write the tensors that this project's code loads")
+    convert.add_argument(
+        "--despite-numbers",
+        action="store_true",
+        help="with --to: write them as well where that code has other default boxes or the like",
+    )
+    _add_origin(convert)
+    _add_trust(convert)
+
     models = commands.add_parser("list", help="the models of the zoo and their published weights")
     models.set_defaults(run=_list)
     return parser
+
+
+def _add_origin(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--origin", help=f"whose the file is, where that is asked: {', '.join(ORIGINS)}")
 
 
 def _add_trust(command: argparse.ArgumentParser) -> None:
@@ -95,7 +132,7 @@ def _fraction(text: str) -> float:
 
 def _predict(options: argparse.Namespace) -> int:
     _check_images(options.images, options.output)
-    model = load(options.model, trust_parts=options.trust_parts).to(default_device())
+    model = load(options.model, origin=options.origin, trust_parts=options.trust_parts).to(default_device())
     names = class_names(model)
     status = 0
     for path in options.images:
@@ -135,10 +172,17 @@ def _show(options: argparse.Namespace) -> int:
     if options.output is not None:
         _check_picture_name(options.output)
     image = None if options.picture is None else read_image(options.picture)
-    model = open_model(options.model, num_classes=options.classes, size=options.size, trust_parts=options.trust_parts)
-    facts = describe_model(model)
-    weights = published_weights(options.model) if is_name(options.model) else [options.model]
-    print(format_model(options.model, model, facts, weights))
+    named = is_name(options.model)
+    model = open_model(
+        options.model,
+        changes=options.changes,
+        num_classes=options.classes,
+        size=options.size if named else None,  # a checkpoint stays what it is, and is shown at another size
+        trust_parts=options.trust_parts,
+    )
+    facts = describe_model(model, options.size)
+    weights = [options.model] if not named else [] if options.changes else published_weights(options.model)
+    print(format_model(" ".join((options.model, *options.changes)), model, facts, weights))
     if image is not None:
         with replacing(options.output) as unfinished:
             draw_default_boxes(image, facts).save(unfinished)
@@ -149,6 +193,26 @@ def _show(options: argparse.Namespace) -> int:
 def _check_picture_name(path: Path) -> None:
     if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
         raise ValueError(f"{path} is not the name of a picture that can be written: expected one such as boxes.png")
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    print(format_report(inspect(options.file, options.origin)))
+    return 0
+
+
+def _convert(options: argparse.Namespace) -> int:
+    check_suffix(options.output)
+    if options.despite_numbers and options.to is None:
+        raise ValueError("--despite-numbers goes with --to PROJECT: detzoo's own files say their numbers")
+    opened = open_detector(options.source, origin=options.origin, trust_parts=options.trust_parts)
+    if options.to is None:
+        print(f"written: {', '.join(map(str, save(options.output, opened)))}")
+        return 0
+    differences = save_for(options.output, opened, options.to, despite_numbers=options.despite_numbers)
+    print(f"written: {options.output}, tensors as {options.to} names them")
+    for line in differences:
+        print(f"to be changed in its code: {line}")
+    return 0
 
 
 def _list(options: argparse.Namespace) -> int:

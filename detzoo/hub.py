@@ -57,8 +57,7 @@ def fetch(
         DownloadError: no network, no such file, a cut connection, or contents that do not have the hash.
         ValueError: for another kind of address, or a hash that is none.
     """
-    folder = Path(torch.hub.get_dir()) / "checkpoints" if cache_dir is None else Path(cache_dir).expanduser()
-    target = folder / _file_name(url)
+    target = _cache(cache_dir) / _file_name(url)
     wanted = _wanted(sha256, sha1)
     otherwise = _KEPT if resume else _OWN_WEIGHTS
     try:
@@ -72,6 +71,32 @@ def fetch(
     except (OSError, HTTPException, _Refused) as error:
         raise DownloadError(url, str(error) or type(error).__name__, target, otherwise) from error
     return target
+
+
+def found_by_hand(name: str, page: str, sha256: str | None = None, *, sha1: str | None = None) -> Path:
+    """The file called `name` in the cache, which only a person can fetch: its publisher shows a page, not a file.
+
+    Args:
+        name: of the file.
+        page: where a person finds it.
+        sha256: see `fetch`.
+        sha1: see `fetch`.
+
+    Raises:
+        DownloadError: that says where it is to be had and put; if it is not there, or does not have the hash.
+    """
+    target = _cache(None) / name
+    try:
+        if not target.exists():
+            raise _Refused("this page has to be opened in a browser to get the file")
+        _check_cached(target, _wanted(sha256, sha1))
+    except (OSError, _Refused) as error:
+        raise DownloadError(page, str(error), target) from error
+    return target
+
+
+def _cache(folder: str | Path | None) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" if folder is None else Path(folder).expanduser()
 
 
 class _Wanted(NamedTuple):

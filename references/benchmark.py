@@ -3,6 +3,7 @@
     python references/benchmark.py data ../shared/data/coco-mini/train2017
     python references/benchmark.py memory
     python references/benchmark.py train-step
+    python references/benchmark.py import
 
 Each subject is a module beside this file, with its options and its one measurement.
 """
@@ -11,10 +12,16 @@ import argparse
 from collections.abc import Sequence
 
 import benchmark_data
+import benchmark_import
 import benchmark_memory
 import benchmark_train_step
 
-SUBJECTS = {"data": benchmark_data, "memory": benchmark_memory, "train-step": benchmark_train_step}
+SUBJECTS = {
+    "data": benchmark_data,
+    "memory": benchmark_memory,
+    "train-step": benchmark_train_step,
+    "import": benchmark_import,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

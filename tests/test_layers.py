@@ -31,7 +31,7 @@ FLOORS = [
     # parts; viz draws words of the ground floor, and the engine's reports need it
     {"components", "backbones", "data", "metrics", "importers", "viz"},
     {"models"},
-    {"engine", "deploy", "predict", "show"},
+    {"engine", "deploy", "exchange", "predict", "show"},
     {"cli"},
 ]
 FLOOR_OF = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}

@@ -1,12 +1,14 @@
 """Blocks behind a trunk that several trunks share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import nn
 
 from ..layers import NormLayer, biased_separable, depthwise, pointwise
 
 SSDLITE_EXTRAS = (512, 256, 256, 128)  # channels of the blocks behind the trunk (MobileNetV2's TensorFlow models)
+
+Convolution = Callable[..., nn.Module]
 
 
 def plain_extra(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, padding: int = 0) -> nn.Sequential:
@@ -22,6 +24,12 @@ def plain_extra(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, 
 def halving_extra(inputs: int, outputs: int) -> nn.Sequential:
     """A `plain_extra` that halves the map."""
     return plain_extra(inputs, outputs, stride=2, padding=1)
+
+
+def normed_extra(inputs: int, outputs: int, *, convolution: Convolution) -> nn.Sequential:
+    """A `halving_extra` of convolutions with batch norm, which `convolution` makes as `Conv2dNormActivation` does."""
+    middle = outputs // 2
+    return nn.Sequential(convolution(inputs, middle, kernel_size=1), convolution(middle, outputs, stride=2))
 
 
 def biased_separable_extra(inputs: int, outputs: int, *, padding: int = 1) -> nn.Sequential:

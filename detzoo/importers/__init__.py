@@ -1,7 +1,8 @@
-"""Foreign checkpoints: `readers` get names and tensors out of files of any kind, and one file per origin says what they
-mean: state dict in, state dict under detzoo's names out.
+"""Detectors of other projects. `readers` get names and tensors out of files of any kind; one file per origin says what
+they mean (whose file it is, which numbers belong to it, its weights under detzoo's names); `recognise` asks them all.
 """
 
-from . import torchvision
+from .origin import Foreign, Imported, Reading
+from .recognise import ORIGINS, choose, convert, import_file, readings_of
 
-__all__ = ["torchvision"]
+__all__ = ["ORIGINS", "Foreign", "Imported", "Reading", "choose", "convert", "import_file", "readings_of"]

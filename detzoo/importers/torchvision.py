@@ -1,14 +1,22 @@
-"""torchvision's state dicts under detzoo's names. Only keys change: layout and order of the tensors are the same.
+"""torchvision, detectors and classifiers (github.com/pytorch/vision). Only keys change: layout and order of the tensors
+are the same.
 
 Checked against torchvision 0.29.1 by the parity tests.
 """
 
-import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from torch import Tensor
 
-StateDict = dict[str, Tensor]
+from .names import StateDict, rename, rename_back
+from .origin import Foreign, Imported, Reading, split_classes, usual_categories
+
+NAME = "torchvision"
+HOME = "https://github.com/pytorch/vision"
+
+# The last convolution of the trunk of SSDlite, whose channels a detector trained from scratch halves.
+TAIL, REDUCED_TAIL = "backbone.features.1.3.0.weight", 480
 
 HEAD = {
     r"head\.classification_head\.module_list\.(.+)": "head.classification.{0}",
@@ -16,14 +24,14 @@ HEAD = {
 }
 SSD_VGG16 = {
     r"backbone\.scale_weight": "backbone.norms.22.weight",
-    r"backbone\.features\.(\d+)\.(.+)": "backbone.trunk.{0}.{1}",
+    r"backbone\.features\.(\d|1\d|2[012])\.(.+)": "backbone.trunk.{0}.{1}",
     r"backbone\.extra\.0\.7\.(.+)": "backbone.extras.0.{0}",  # fc6 and fc7
     r"backbone\.extra\.0\.(\d+)\.(.+)": "backbone.trunk.{0:+23}.{1}",  # pool4 to conv5_3
-    r"backbone\.extra\.(.+)": "backbone.extras.{0}",
+    r"backbone\.extra\.([1-9].*)": "backbone.extras.{0}",
     **HEAD,
 }
 SSDLITE_MOBILENET_V3_LARGE = {
-    r"backbone\.features\.0\.(\d+)\.(.+)": "backbone.trunk.{0}.{1}",
+    r"backbone\.features\.0\.(\d|1[0-3])\.(.+)": "backbone.trunk.{0}.{1}",
     r"backbone\.features\.1\.(\d+)\.(.+)": "backbone.trunk.{0:+14}.{1}",
     r"backbone\.extra\.(.+)": "backbone.extras.{0}",
     **HEAD,
@@ -80,6 +88,37 @@ def is_vgg(state: Mapping[str, Tensor]) -> bool:
     return "backbone.scale_weight" in state
 
 
+def readings(foreign: Foreign) -> list[Reading]:
+    """By what only one of its two models has."""
+    if not is_detector(foreign.state):
+        return []
+    if is_vgg(foreign.state):
+        return [Reading(f"{NAME}/ssd300_vgg16", "SSD300 with VGG-16", _convert_vgg)]
+    if foreign.has(TAIL):
+        about = "SSDlite320 with MobileNetV3-Large"
+        return [Reading(f"{NAME}/ssdlite320_mobilenet_v3_large", about, _convert_ssdlite)]
+    return []
+
+
+def _convert_vgg(foreign: Foreign) -> Imported:
+    return _imported("ssd300_vgg16", foreign, boxes=4, last="0.bias")
+
+
+def _convert_ssdlite(foreign: Foreign) -> Imported:
+    found = _imported("ssdlite320_mobilenet_v3_large", foreign, boxes=6, last="0.1.bias")
+    reduced = foreign.shape(TAIL)[0] == REDUCED_TAIL
+    backbone = {"name": "mobilenet_v3_large", "reduced_tail": reduced}
+    return replace(found, config={**found.config, "backbone": backbone})
+
+
+def _imported(model: str, foreign: Foreign, boxes: int, last: str) -> Imported:
+    key = f"head.classification.{last}"
+    state = convert_detector(foreign.state)
+    num_classes = split_classes(state[key], boxes, key)
+    categories, assumed = usual_categories(num_classes)
+    return Imported(model, {"num_classes": num_classes}, state, categories, assumed=assumed)
+
+
 def convert_detector(state: Mapping[str, Tensor]) -> StateDict:
     """Weights of torchvision's `ssd300_vgg16` or `ssdlite320_mobilenet_v3_large` under detzoo's names.
 
@@ -87,6 +126,15 @@ def convert_detector(state: Mapping[str, Tensor]) -> StateDict:
         ValueError: naming the first key that neither of the two models has.
     """
     return rename(state, SSD_VGG16 if is_vgg(state) else SSDLITE_MOBILENET_V3_LARGE)
+
+
+def export(state: Mapping[str, Tensor]) -> StateDict:
+    """Weights of detzoo's `ssd300_vgg16` or `ssdlite320_mobilenet_v3_large` under torchvision's names.
+
+    Raises:
+        ValueError: naming a tensor for which torchvision has no place.
+    """
+    return rename_back(state, SSD_VGG16 if "backbone.norms.22.weight" in state else SSDLITE_MOBILENET_V3_LARGE)
 
 
 def check_trunk(name: str) -> None:
@@ -102,27 +150,3 @@ def convert_trunk(state: Mapping[str, Tensor], name: str) -> StateDict:
     """Weights of a torchvision classifier under the names of detzoo's backbone `name`; its classifier is left out."""
     check_trunk(name)
     return rename(state, TRUNKS[name])
-
-
-def rename(state: Mapping[str, Tensor], rules: Mapping[str, str | None]) -> StateDict:
-    """Rename every key by the first rule that matches it whole; a rule without a name drops the tensor.
-
-    In a name, `{0}` is what the first group matched and `{0:+14}` that number plus 14.
-    """
-    renamed = {}
-    for key, tensor in state.items():
-        for pattern, name in rules.items():
-            if match := re.fullmatch(pattern, key):
-                if name is not None:
-                    renamed[name.format(*map(_Piece, match.groups()))] = tensor
-                break
-        else:
-            raise ValueError(f"unexpected tensor {key!r} {tuple(tensor.shape)}: not in the layout this importer reads")
-    return renamed
-
-
-class _Piece(str):
-    """A piece of a key that adds a number to itself when formatted as `:+number`."""
-
-    def __format__(self, spec: str) -> str:
-        return str(int(self) + int(spec)) if spec else str(self)

@@ -1,5 +1,6 @@
 """A model in a file: weights, the config that builds it, the names of its classes; plain data and tensors only."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 
 from ..categories import Categories
 from ..files import replacing
+from ..importers.readers import Container, read_container
 from ..lookup import split_part
 from .build import TABLES, build_ssd
 from .config import SSDConfig, read_config
@@ -65,6 +67,18 @@ def checkpoint_in(path: str | Path) -> Path:
     return path / BEST if (path / BEST).is_file() else path / LAST
 
 
+def record_in(container: Container) -> dict[str, Any] | None:
+    """What a checkpoint of this project holds of a model, whatever kind of file it is in; None for any other file."""
+    content = container.metadata.get("content", {})
+    if not is_checkpoint(content):
+        return None
+    if container.kind == "safetensors":  # whose header holds words only
+        words = {name: json.loads(content[name]) for name in ("config", "categories")}
+        return {**words, "model": container.tensors}
+    tensors = {name.removeprefix("model/"): t for name, t in container.tensors.items() if name.startswith("model/")}
+    return {"config": content["config"], "categories": content["categories"], "model": tensors}
+
+
 def load_checkpoint(path: str | Path, *, trust_parts: bool = False) -> SSD:
     """The model of a checkpoint, in eval mode, built as it was trained.
 
@@ -74,10 +88,18 @@ def load_checkpoint(path: str | Path, *, trust_parts: bool = False) -> SSD:
             your own.
 
     Raises:
+        FileNotFoundError: if it is not there.
         ValueError: for a file that is no checkpoint, or names parts by dotted path without being trusted.
     """
     path = checkpoint_in(path)
-    record = read_checkpoint(path)
+    record = record_in(read_container(path))
+    if record is None:
+        raise ValueError(f"{path} is no checkpoint of detzoo: expected one that references/train.py wrote")
+    return model_of(record, path, trust_parts=trust_parts)
+
+
+def model_of(record: dict[str, Any], path: Path, *, trust_parts: bool = False) -> SSD:
+    """The model of a record, in eval mode; the path is for messages."""
     if not trust_parts:
         _refuse_foreign_parts(record["config"], path)
     model = build_ssd(record["config"], categories=categories_of(record))
@@ -92,5 +114,6 @@ def _refuse_foreign_parts(config: dict[str, Any], path: Path) -> None:
     if foreign:
         raise ValueError(
             f"{path} names parts that are not detzoo's ({'; '.join(foreign)}), and building them would run code that "
-            "the file chooses: if you made this file, say trust_parts=True"
+            "the file chooses: if you made this file, say trust_parts=True in Python, --trust-parts to the command detzoo, "
+            "trust_parts=true to references/evaluate.py"
         )

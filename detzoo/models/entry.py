@@ -7,25 +7,24 @@ from typing import Any
 
 import torch
 
-from ..categories import COCO_91
-from ..importers.torchvision import is_detector
+from ..importers.readers import read_container
 from ..lookup import split_part
 from .build import build_ssd
-from .checkpoint import categories_of, is_checkpoint
+from .checkpoint import categories_of, checkpoint_in, record_in
 from .config import SSDConfig
 from .ssd import SSD
 from .weights import (
     Found,
     WeightsEnum,
+    found_in,
     load_backbone_weights,
     load_weights,
     logits_mean_the_same,
     num_classes_of,
-    read_file,
-    state_dict_of,
 )
 
 WeightsLike = WeightsEnum | str | Path | None
+NETWORK = ("backbone", "neck", "default_boxes", "head", "coder", "size")  # fields that give weights their meaning
 
 
 def make_model(
@@ -46,7 +45,8 @@ def make_model(
         config: the preset.
         catalogue: the enum of its published weights, None where there are none.
         pretrained: the same as `weights="DEFAULT"`.
-        weights: a member of the catalogue, its name, or the path of a checkpoint.
+        weights: a member of the catalogue, its name, or the path of a checkpoint or run folder; another project's file
+            brings the numbers that belong to it.
         weights_backbone: ImageNet weights for the trunk: a member of torchvision's enum, its name, or the path of a
             file.
         num_classes: classes with background; by default those of the weights, else the preset's.
@@ -63,12 +63,14 @@ def make_model(
     if chosen is not None and weights_backbone is not None:
         raise ValueError("weights and weights_backbone exclude each other: the former contain a trunk")
     found = _read(chosen, config, progress) if chosen is not None else None
+    if found is not None:
+        config = replace(config, **found.numbers)
     if found is not None and not logits_mean_the_same(found.loss, config.loss):
         raise ValueError(
             f"{chosen} was trained with another kind of loss, {found.loss}: its logits mean something else than this "
             f"model takes them for; detzoo.load({str(chosen)!r}) builds the model that it was trained as"
         )
-    if num_classes is None and found is not None:
+    if num_classes is None and found is not None and "num_classes" not in found.numbers:
         num_classes = num_classes_of(found.state, _boxes_per_cell(config))
     if num_classes is not None:
         config = replace(config, num_classes=num_classes)
@@ -117,26 +119,36 @@ def _read(chosen: WeightsEnum | Path, config: SSDConfig, progress: bool) -> Foun
 
 
 def read_weights(path: Path, config: SSDConfig) -> Found:
-    """Weights of a file for the network of a config; labels mean what the file says, in torchvision's COCO's 91 slots.
+    """Weights of a file for the network of a config; labels mean what the file says, or by custom its origin's.
 
     Raises:
+        FileNotFoundError: if it is not there.
         ValueError: for a file that cannot be read, or a checkpoint of a network with other default boxes or the like.
     """
-    content = read_file(path)
-    state = state_dict_of(content, path)
-    if is_checkpoint(content):
-        _check_same_network(content["config"], config, path)
-        return Found(state, categories_of(content), content["config"].get("loss", "multibox"))
-    classes = num_classes_of(state, _boxes_per_cell(config))
-    is_coco = is_detector(content) and classes == COCO_91.num_classes
-    return Found(state, COCO_91 if is_coco else None)
+    path = checkpoint_in(path)
+    container = read_container(path)
+    record = record_in(container)
+    if record is None:
+        return found_in(container)
+    _check_same_network(record["config"], config, path)
+    return Found(record["model"], categories_of(record), record["config"].get("loss", "multibox"))
+
+
+def check_numbers(found: Found, config: SSDConfig, source: str) -> None:
+    """Raise a ValueError where weights of another project belong to a network with other numbers than this config's."""
+    here = config.as_dict()
+    other = [name for name in NETWORK if name in found.numbers and found.numbers[name] != here[name]]
+    if other:
+        raise ValueError(
+            f"{source} belongs to a detector with another {', '.join(other)}: give model the numbers that `detzoo "
+            "inspect` prints for this file, or they will mean something else"
+        )
 
 
 def _check_same_network(trained: Mapping[str, Any], config: SSDConfig, path: Path) -> None:
     """Equal shapes hide different default boxes: what gives the numbers their meaning must be the same."""
     here = config.as_dict()
-    names = ("backbone", "neck", "default_boxes", "head", "coder", "size")
-    other = [name for name in names if trained.get(name) != here[name]]
+    other = [name for name in NETWORK if trained.get(name) != here[name]]
     if other:
         raise ValueError(
             f"{path} was trained with another {', '.join(other)} than this model has: detzoo.load({str(path)!r}) "

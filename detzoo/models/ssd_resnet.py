@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from .catalogue import SSD300_ResNet50_Weights
 from .config import SSDConfig
 from .entry import WeightsLike, make_model
 from .ssd import SSD
@@ -69,8 +70,8 @@ def ssd300_resnet50(
     """SSD300 with ResNet-50, 22.9 M parameters: 8732 default boxes on maps of 38, 19, 10, 5, 3 and 1 cells a side.
 
     Args:
-        pretrained: an error, since no weights are in the catalogue yet.
-        weights: the path of a checkpoint.
+        pretrained: the same as `weights="DEFAULT"`: NVIDIA's for COCO.
+        weights: a member of `SSD300_ResNet50_Weights`, its name, or the path of a checkpoint.
         weights_backbone: ImageNet weights for the trunk: torchvision's "IMAGENET1K_V1" or "..._V2", or the path of a
             file.
         num_classes: classes with background.
@@ -79,7 +80,7 @@ def ssd300_resnet50(
     """
     return make_model(
         SSD300_RESNET50,
-        None,
+        SSD300_ResNet50_Weights,
         pretrained=pretrained,
         weights=weights,
         weights_backbone=weights_backbone,

@@ -24,7 +24,7 @@ def ssdlite300_squeezenet1_1(
     side.
 
     Args:
-        pretrained: an error, since no weights are in the catalogue yet.
+        pretrained: an error, since none are published.
         weights: the path of a checkpoint.
         weights_backbone: ImageNet weights for the trunk: torchvision's "IMAGENET1K_V1", or the path of a file.
         num_classes: classes with background.

@@ -1,7 +1,7 @@
 """Published weights: where they are, what they are, and how they get into a model."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -17,8 +17,11 @@ from ..backbones.from_timm import TimmBackbone
 from ..categories import Categories
 from ..components import LOSSES
 from ..components.preprocess import ToRGB
-from ..hub import fetch
+from ..files import unpack
+from ..hub import fetch, found_by_hand
+from ..importers import Foreign, Imported, choose, convert, import_file
 from ..importers import torchvision as from_torchvision
+from ..importers.readers import Container, read_container, state_dict_in
 from ..lookup import Part, split_part, suggest
 
 logger = logging.getLogger("detzoo")
@@ -29,13 +32,19 @@ _COUNTER = ".num_batches_tracked"  # in no file from before PyTorch 0.4.1, and o
 
 
 class Found(NamedTuple):
-    """Weights under detzoo's names, what their labels mean (None where nobody says), and the loss they were trained
-    with.
+    """Weights under detzoo's names.
+
+    Attributes:
+        state: names and tensors.
+        categories: what their labels mean; None where nobody says.
+        loss: that they were trained with.
+        numbers: fields of `SSDConfig` in which their origin differs from the preset: they belong to the weights.
     """
 
     state: StateDict
     categories: Categories | None
     loss: Part = "multibox"
+    numbers: Mapping[str, Any] = {}
 
 
 def logits_mean_the_same(loss: Part, other: Part) -> bool:
@@ -53,16 +62,40 @@ class Weights:
     """A published file.
 
     Attributes:
-        url: where it is.
+        url: where it is; where `file` is given, of the page on which a person finds it.
         sha256: its hash, or as many of the first digits as the publisher states.
         categories: what its labels mean.
         meta: metrics, recipe, origin, size and licence, as the publisher states them.
+        reading: how `detzoo.importers` has to understand it, where that is not torchvision's.
+        sha1: its hash, where the publisher states that one.
+        file: the name of a file that nobody but a person can fetch, and puts into the cache.
+        member: what is meant inside of an archive: a folder and a name in it.
     """
 
     url: str
-    sha256: str
+    sha256: str | None
     categories: Categories
     meta: Mapping[str, Any]
+    reading: str = "torchvision"
+    sha1: str | None = None
+    file: str | None = None
+    member: str | None = None
+
+    def fetch(self, *, progress: bool = True) -> Path:
+        """The local file, fetched and unpacked once.
+
+        Raises:
+            DownloadError: with the address and the place where a file fetched by hand may be put.
+        """
+        if self.file is not None:
+            return found_by_hand(self.file, self.url, self.sha256, sha1=self.sha1)
+        path = fetch(self.url, self.sha256, sha1=self.sha1, progress=progress)
+        if self.member is None:
+            return path
+        folder, _, _ = self.member.partition("/")
+        if not (path.parent / folder).is_dir():
+            unpack([path], path.parent, folder)
+        return path.parent / self.member
 
 
 class WeightsEnum(Enum):
@@ -91,11 +124,12 @@ class WeightsEnum(Enum):
         Raises:
             DownloadError: with the URL and the place where a file fetched by hand may be put.
         """
-        return read_state_dict(fetch(self.url, self.value.sha256, progress=progress))
+        return self.read(progress=progress).state
 
     def read(self, *, progress: bool = True) -> Found:
-        """`get_state_dict` with the categories."""
-        return Found(self.get_state_dict(progress=progress), self.categories)
+        """`get_state_dict` with the categories, and the numbers that belong to the weights."""
+        imported = import_file(self.value.fetch(progress=progress), self.value.reading)
+        return _found(imported, self.categories)
 
     @classmethod
     def find(cls, name: str) -> "WeightsEnum":
@@ -127,36 +161,22 @@ def read_file(path: str | Path) -> Any:
         ) from error
 
 
-def torchvision_architecture(path: str | Path) -> str | None:
-    """The model of the zoo whose weights torchvision wrote to this file, or None if it is no such file."""
-    content = read_file(path)
-    if not isinstance(content, dict) or not from_torchvision.is_detector(content):
-        return None
-    return "ssd300_vgg16" if from_torchvision.is_vgg(content) else "ssdlite320_mobilenet_v3_large"
+def found_in(container: Container, origin: str | None = None) -> Found:
+    """Weights of a detector in a file that is no checkpoint of detzoo's.
+
+    Args:
+        container: the file that was read.
+        origin: whose file it is, where it could be of several (see `detzoo.importers.import_file`).
+    """
+    foreign = Foreign.of(container)
+    if origin is None and any(key.startswith(CLASS_HEAD) for key in foreign.state):
+        return Found(foreign.state, None)  # detzoo's own names
+    imported = convert(foreign, choose(foreign, origin))
+    return _found(imported, imported.categories)
 
 
-def read_state_dict(path: str | Path) -> StateDict:
-    """Weights of a detector under detzoo's names, from a detzoo checkpoint or torchvision's file."""
-    return state_dict_of(read_file(path), path)
-
-
-def state_dict_of(content: Any, path: str | Path) -> StateDict:
-    """The weights in what `read_file` gave; the path is for messages."""
-    state = _tensors_in(content, path)
-    with _naming(path):
-        return from_torchvision.convert_detector(state) if from_torchvision.is_detector(state) else state
-
-
-def _tensors_in(content: Any, path: str | Path) -> StateDict:
-    state = content.get("model", content) if isinstance(content, dict) else content
-    if not isinstance(state, dict) or not state or not all(map(_is_named_tensor, state.items())):
-        raise ValueError(f"{path} holds no state dict: expected names and tensors, or a detzoo checkpoint")
-    wrapped = all(name.startswith("module.") for name in state)  # saved from a DistributedDataParallel wrapper
-    return {name.removeprefix("module.") if wrapped else name: tensor for name, tensor in state.items()}
-
-
-def _is_named_tensor(item: tuple[Any, Any]) -> bool:
-    return isinstance(item[0], str) and isinstance(item[1], Tensor)
+def _found(imported: Imported, categories: Categories | None) -> Found:
+    return Found(imported.state, categories, imported.config.get("loss", "multibox"), imported.config)
 
 
 @contextmanager
@@ -176,13 +196,16 @@ def num_classes_of(state: StateDict, boxes_per_cell: int) -> int:
     return len(biases[-1]) // boxes_per_cell
 
 
-def load_weights(model: nn.Module, state: StateDict, *, class_head: bool = True) -> list[str]:
+def load_weights(
+    model: nn.Module, state: StateDict, *, class_head: bool = True, after_each: Callable[[], None] | None = None
+) -> list[str]:
     """Load a state dict; where only the number of classes differs, load all but the class head.
 
     Args:
         model: of the same network.
         state: names and tensors.
         class_head: whether the classes are the same ones; if not, the class head is left out even where it would fit.
+        after_each: called when a tensor has been copied, such as to give memory back.
 
     Returns:
         The names of the tensors that were left out (and logged), none where the number of classes is the same.
@@ -194,7 +217,7 @@ def load_weights(model: nn.Module, state: StateDict, *, class_head: bool = True)
     misfits = {key for key in own.keys() & state.keys() if own[key].shape != state[key].shape}
     heads = own.keys() & state.keys() if not class_head else misfits
     skipped = sorted(key for key in heads if key.startswith(CLASS_HEAD))
-    problems = [f"missing: {key}" for key in own if key not in state]
+    problems = [f"missing: {key}" for key in own if key not in state and not key.endswith(_COUNTER)]
     problems += [f"unknown: {key}" for key in state if key not in own]
     problems += [
         f"{key}: expected {tuple(own[key].shape)}, got {tuple(state[key].shape)}"
@@ -203,7 +226,11 @@ def load_weights(model: nn.Module, state: StateDict, *, class_head: bool = True)
     if problems:
         shown = problems[:10] + ([f"... and {len(problems) - 10} more"] if len(problems) > 10 else [])
         raise ValueError("\n  - ".join(["these weights are not of this model:", *shown]))
-    model.load_state_dict({key: tensor for key, tensor in state.items() if key not in skipped}, strict=False)
+    with torch.no_grad():
+        for key in state.keys() - set(skipped):
+            own[key].copy_(state[key])
+            if after_each is not None:
+                after_each()
     if skipped:
         logger.warning(
             "other classes: %d tensors of the class head start from scratch: %s",
@@ -228,7 +255,7 @@ def load_backbone_weights(backbone: Backbone, name: str, weights: Any, *, progre
         return
     from_torchvision.check_trunk(name)
     path = _trunk_file(name, weights, progress)
-    tensors = _tensors_in(read_file(path), path)
+    tensors = state_dict_in(read_container(path)).tensors
     with _naming(path):
         state = from_torchvision.convert_trunk(tensors, name)
     own = {key: tensor for key, tensor in backbone.state_dict().items() if key.startswith("trunk.")}

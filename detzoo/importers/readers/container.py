@@ -36,12 +36,15 @@ class Container(NamedTuple):
             - tensorflow-graph: `ops`, how many nodes there are of each op; `inputs`, the names of the placeholders;
               `skipped`.
         path: of the file; of a TensorFlow bundle, its index.
+        forget: gives the memory of tensors that lie in the file back, until they are used again. What was written to
+            them is lost.
     """
 
     kind: str
     tensors: dict[str, Tensor]
     metadata: dict[str, Any]
     path: Path
+    forget: Callable[[], None] = lambda: None
 
 
 class StateDict(NamedTuple):
@@ -107,22 +110,19 @@ def _no_nest(path: Path, tensors: dict[str, Tensor], nests: list[str]) -> str:
     return f"{path} holds no state dict: expected names and tensors, or these under one of {NESTS}; found {found}"
 
 
-def check_finite(container: Container, after_each: Callable[[], None]) -> Container:
+def check_finite(container: Container) -> Container:
     """Raise a ValueError that names the weight tensors with values that are NaN or infinite; integers are let be.
 
     Left alone are what lies beside the weights in a PyTorch file (an optimiser in mixed precision may hold
     infinities) and, in a TensorFlow graph, single numbers (a threshold may be infinite).
 
-    Args:
-        container: what was read.
-        after_each: called when the numbers of a tensor have been looked at.
     """
     beside = set(_nested(container.metadata["content"])).difference(NESTS) if container.kind == "torch" else set()
     bad = []
     for name, tensor in container.tensors.items():
         if not any(_below(name, key) for key in beside) and _broken(tensor, container.kind):
             bad.append(name)
-        after_each()
+        container.forget()
     if bad:
         shown = ", ".join(bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
         raise ValueError(

@@ -40,7 +40,7 @@ def read_container(path: str | Path, *, companion: str | Path | None = None) -> 
         with Source(path) as source:
             kind = kind_of(source)
             tensors, metadata = _read(kind, source, companion)
-            return check_finite(Container(kind, tensors, metadata, path), source.forget)
+            return check_finite(Container(kind, tensors, metadata, path, source.forget))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: a name in it is no text ({error.reason}): {AGAIN}") from error
     except ValueError as error:

@@ -1,0 +1,223 @@
+"""Files of other projects in, files for them out: what `detzoo inspect` and `detzoo convert` do."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .categories import Categories
+from .files import replacing, write_json
+from .importers import Foreign, Imported, Reading, choose, convert, readings_of
+from .importers import d2l as to_d2l
+from .importers import pytorch_ssd as to_pytorch_ssd
+from .importers import ssd_pytorch as to_ssd_pytorch
+from .importers import torchvision as to_torchvision
+from .importers.readers import Container, read_container
+from .lookup import suggest
+from .models import MODELS, SSDConfig
+from .models.checkpoint import FORMAT, categories_of, checkpoint_in, model_record, record_in, save_checkpoint
+from .models.config import read_config
+from .models.opening import Opened
+
+# Tensors under detzoo's names to those of another project, or a ValueError if its architecture is not among them.
+EXPORTS: dict[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = {
+    to_d2l.NAME: to_d2l.export,
+    to_pytorch_ssd.NAME: to_pytorch_ssd.export,
+    to_ssd_pytorch.NAME: to_ssd_pytorch.export,
+    to_torchvision.NAME: to_torchvision.export,
+}
+NUMBERS = (
+    "backbone",
+    "default_boxes",
+    "size",
+    "coder",
+    "preprocess",
+)  # what the other side's code has and no file says
+SUFFIXES = (".safetensors", ".pt", ".pth")
+
+
+class Report(NamedTuple):
+    """What a file is.
+
+    Attributes:
+        container: what was read.
+        reading: how it is understood; None for a checkpoint of detzoo's own.
+        config: what would be built.
+        categories: what its labels mean; None where nobody says.
+        changes: what is done to its tensors besides renaming them.
+        assumed: what it does not say.
+    """
+
+    container: Container
+    reading: Reading | None
+    config: SSDConfig
+    categories: Categories | None
+    changes: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+
+
+def inspect(path: str | Path, origin: str | None = None) -> Report:
+    """Look at a file; nothing is built, nothing of it is run, and no network is needed.
+
+    Raises:
+        ValueError: for a file that cannot be read, or that could be several things, which are listed.
+    """
+    container = read_container(checkpoint_in(path))
+    record = record_in(container)
+    if record is not None:
+        return Report(container, None, read_config(record["config"]), categories_of(record))
+    foreign = Foreign.of(container)
+    reading = choose(foreign, origin)
+    imported = convert(foreign, reading)
+    return Report(container, reading, merged(imported), imported.categories, imported.changes, imported.assumed)
+
+
+def merged(imported: Imported) -> SSDConfig:
+    """The preset with the numbers that its origin has instead."""
+    return replace(MODELS[imported.model].config, **imported.config)
+
+
+def format_report(report: Report) -> str:
+    """What `detzoo inspect` prints."""
+    tensors, categories = report.container.tensors, report.categories
+    count = sum(tensor.numel() for tensor in tensors.values())
+    form = report.container.metadata.get("format", report.container.kind)
+    names = "without names" if categories is None else ", ".join(categories.names)
+    whose = f"{report.reading.name}: {report.reading.about}" if report.reading else "a checkpoint of detzoo"
+    lines = [
+        f"{report.container.path}: {report.container.kind} file ({form}), {len(tensors)} tensors, {count:,} numbers",
+        f"origin         {whose}",
+        f"classes        {report.config.num_classes} with background: {names}",
+    ]
+    fields = report.config.as_dict()
+    lines += [f"{name:<14} {_compact(part)}" for name, part in fields.items() if name != "num_classes" and part]
+    lines += [f"changed        {line}" for line in report.changes] + [
+        f"assumed        {line}" for line in report.assumed
+    ]
+    return "\n".join(lines)
+
+
+def _compact(part: Any) -> str:
+    """A part on one line: its name, then its options."""
+    if not isinstance(part, Mapping):
+        return str(part)
+    options = ", ".join(f"{key}={_rounded(value)}" for key, value in part.items() if key != "name")
+    return f"{part['name']}({options})"
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def save(path: str | Path, opened: Opened) -> list[Path]:
+    """Write a detector to one file that `detzoo.load` takes back, equal to the last bit.
+
+    A .safetensors file says in its header how its weights are to be used, and `<name>.json` beside it says the same to
+    people; a .pt or .pth file is a checkpoint as training writes it.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        ValueError: for another suffix.
+    """
+    path, record = Path(path), model_record(opened.model, opened.config)
+    check_suffix(path)
+    if path.suffix != ".safetensors":
+        save_checkpoint(path, record)
+        return [path]
+    from safetensors.torch import save_file
+
+    words = {name: record[name] for name in ("config", "categories")}
+    header = {"format": FORMAT, **{name: json.dumps(value) for name, value in words.items()}}
+    with replacing(path) as unfinished:
+        save_file({name: t.contiguous() for name, t in record["model"].items()}, unfinished, metadata=header)
+    write_json(beside := path.with_suffix(".json"), {"format": FORMAT, **words})
+    return [path, beside]
+
+
+def check_suffix(path: Path) -> None:
+    """Raise a ValueError unless files of this name can be written."""
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"{path}: expected the name of a file that ends in one of {', '.join(SUFFIXES)}")
+
+
+def save_for(path: str | Path, opened: Opened, project: str, *, despite_numbers: bool = False) -> list[str]:
+    """Write a state dict for the code of another project.
+
+    Args:
+        path: a .pt or .pth file, or .safetensors.
+        opened: the detector and its config.
+        project: a name in `EXPORTS`.
+        despite_numbers: write it as well where that project's code has other default boxes or the like, which would
+            have to be changed over there.
+
+    Returns:
+        A line for each such difference.
+
+    Raises:
+        ValueError: if that project has no such architecture, or other numbers.
+    """
+    path = Path(path)
+    check_suffix(path)
+    if project not in EXPORTS:
+        raise ValueError(f"no way to {project!r}: {suggest(project, EXPORTS)}")
+    state = _exported(opened.model.state_dict(), project)
+    differences = _differences(state, opened, project)
+    if differences and not despite_numbers:
+        raise ValueError(
+            "\n  - ".join([f"the code of {project} would use these weights with other numbers:", *differences])
+        )
+    with replacing(path) as unfinished:
+        _write_state(state, unfinished, path.suffix)
+    return differences
+
+
+def _exported(state: Mapping[str, Tensor], project: str) -> dict[str, Tensor]:
+    try:
+        return {name: tensor.detach().contiguous() for name, tensor in EXPORTS[project](state).items()}
+    except ValueError as error:
+        raise ValueError(f"{project} has no detector of this architecture: {error}") from error
+
+
+def _write_state(state: dict[str, Tensor], path: Path, suffix: str) -> None:
+    if suffix != ".safetensors":
+        torch.save(state, path)
+        return
+    from safetensors.torch import save_file
+
+    save_file(state, path)
+
+
+def _differences(state: dict[str, Tensor], opened: Opened, project: str) -> list[str]:
+    """A line for each number that the other project's code has otherwise, by what reading the file back would give.
+
+    Raises:
+        ValueError: if the tensors would not come back as they are.
+    """
+    foreign = Foreign(Container("torch", state, {"content": {}}, Path(f"for {project}")), state)
+    back = [convert(foreign, each) for each in readings_of(foreign) if each.name.partition("/")[0] == project]
+    own = opened.model.state_dict()
+    same = [
+        imported
+        for imported in back
+        if imported.state.keys() == own.keys() and all(torch.equal(imported.state[key], own[key]) for key in own)
+    ]
+    if not same:
+        raise ValueError(f"{project} has no detector of this architecture: its code could not load these weights")
+    return min((_unlike(merged(imported), opened.config, project) for imported in same), key=len)
+
+
+def _unlike(theirs: SSDConfig, ours: SSDConfig, project: str) -> list[str]:
+    there, here = theirs.as_dict(), ours.as_dict()
+    return [
+        f"{name}: {_compact(here[name])} here, {_compact(there[name])} in {project}"
+        for name in NUMBERS
+        if there[name] != here[name]
+    ]

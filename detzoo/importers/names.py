@@ -1,0 +1,79 @@
+"""Renaming the tensors of a state dict by rules, and back."""
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor
+
+StateDict = dict[str, Tensor]
+# What matches a whole key, and the new name: `{0}` is what the first group matched, `{0:+14}` that number plus 14. A
+# rule without a name drops the tensor.
+Rules = Mapping[str, str | None]
+
+
+def rename(state: Mapping[str, Tensor], rules: Rules) -> StateDict:
+    """Rename every key by the first rule that matches it whole.
+
+    Raises:
+        ValueError: naming the first tensor that no rule matches.
+    """
+    renamed = {}
+    for key, tensor in state.items():
+        rule = next((pattern for pattern in rules if re.fullmatch(pattern, key)), None)
+        if rule is None:
+            raise ValueError(f"unexpected tensor {key!r} {tuple(tensor.shape)}: not in the layout this importer reads")
+        if rules[rule] is not None:
+            renamed[_applied(rule, rules[rule], key)] = tensor
+    return renamed
+
+
+def rename_back(state: Mapping[str, Tensor], rules: Rules) -> StateDict:
+    """The names from which `rename` makes those of `state`.
+
+    Raises:
+        ValueError: naming the first tensor to which no rule leads.
+    """
+    return {_origin_of(key, rules): tensor for key, tensor in state.items()}
+
+
+def _applied(pattern: str, name: str, key: str) -> str:
+    return name.format(*map(_Piece, re.fullmatch(pattern, key).groups()))
+
+
+def _origin_of(key: str, rules: Rules) -> str:
+    for pattern, name in rules.items():
+        if name is not None and (old := _undone(pattern, name, key)) is not None:
+            return old
+    raise ValueError(f"the other side has no place for the tensor {key!r}: its architecture is another one")
+
+
+_HOLE = re.compile(r"\{(\d)(?::([+-]\d+))?\}")
+
+
+def _undone(pattern: str, name: str, key: str) -> str | None:
+    """The key that this rule renames to `key`, or None."""
+    holes = [(int(index), int(offset or 0)) for index, offset in _HOLE.findall(name)]
+    found = re.fullmatch("(.+?)".join(map(re.escape, _HOLE.split(name)[::3])), key)
+    if found is None:
+        return None
+    pieces = {}
+    for (index, offset), piece in zip(holes, found.groups(), strict=True):
+        if offset and not piece.isdecimal():
+            return None
+        pieces[index] = str(int(piece) - offset) if offset else piece
+    old = _filled(pattern, pieces)
+    return old if re.fullmatch(pattern, old) and _applied(pattern, name, old) == key else None
+
+
+def _filled(pattern: str, pieces: Mapping[int, str]) -> str:
+    """The pattern with its groups replaced, and its dots unescaped; groups are not nested."""
+    parts = re.split(r"\([^()]*\)", pattern)
+    filled = [part + pieces.get(index, "") for index, part in enumerate(parts)]
+    return "".join(filled).replace("\\", "")
+
+
+class _Piece(str):
+    """A piece of a key that adds a number to itself when formatted as `:+number`."""
+
+    def __format__(self, spec: str) -> str:
+        return str(int(self) + int(spec)) if spec else str(self)

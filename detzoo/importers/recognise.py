@@ -1,0 +1,108 @@
+"""Whose file this is. Where two readings fit, the user is asked: a wrong guess gives wrong boxes and no error."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..lookup import suggest
+from . import (
+    caffe_ssd,
+    d2l,
+    lufficc,
+    mmdetection,
+    mobilenet_ssd,
+    nvidia,
+    pytorch_ssd,
+    sgrvinod,
+    ssd_pytorch,
+    ssd_tensorflow,
+    tf_object_detection,
+    torchvision,
+)
+from .origin import Foreign, Imported, Origin, Reading
+from .readers import read_container
+
+ORIGINS: dict[str, Origin] = {
+    caffe_ssd.NAME: caffe_ssd.readings,
+    lufficc.NAME: lufficc.readings,
+    d2l.NAME: d2l.readings,
+    mmdetection.NAME: mmdetection.readings,
+    mobilenet_ssd.NAME: mobilenet_ssd.readings,
+    nvidia.NAME: nvidia.readings,
+    pytorch_ssd.NAME: pytorch_ssd.readings,
+    sgrvinod.NAME: sgrvinod.readings,
+    ssd_pytorch.NAME: ssd_pytorch.readings,
+    ssd_tensorflow.NAME: ssd_tensorflow.readings,
+    tf_object_detection.NAME: tf_object_detection.readings,
+    torchvision.NAME: torchvision.readings,
+}
+
+
+def import_file(path: str | Path, origin: str | None = None, *, companion: str | Path | None = None) -> Imported:
+    """A detector of another project in detzoo's words, with the numbers of its origin.
+
+    Args:
+        path: the file.
+        origin: a name in `ORIGINS`, with a slash and which of its models where these cannot be told apart; by default
+            what the file says itself.
+        companion: of a .caffemodel, the prototxt.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: naming the file: for what cannot be read, is of no known origin or of another one than was said, or
+            could be of several, which are listed then.
+    """
+    foreign = Foreign.of(read_container(path, companion=companion))
+    return convert(foreign, choose(foreign, origin))
+
+
+def convert(foreign: Foreign, reading: Reading) -> Imported:
+    """Read a file in this way.
+
+    Raises:
+        ValueError: naming the file, if its tensors are not those of such a model.
+    """
+    try:
+        return reading.convert(foreign)
+    except ValueError as error:
+        raise ValueError(f"{foreign.container.path}, read as {reading.name}: {error}") from error
+
+
+def readings_of(foreign: Foreign, origins: Mapping[str, Origin] = ORIGINS) -> list[Reading]:
+    """All that the names and shapes in a file allow."""
+    return [reading for origin in origins.values() for reading in origin(foreign)]
+
+
+def choose(foreign: Foreign, origin: str | None = None, origins: Mapping[str, Origin] = ORIGINS) -> Reading:
+    """The one reading that fits; of several, the one that the file's name or hash points to.
+
+    Raises:
+        ValueError: if none fits, or several do, or the one that was asked for does not.
+    """
+    if origin is not None and origin.partition("/")[0] not in origins:
+        raise ValueError(f"unknown origin {origin!r}: {suggest(origin.partition('/')[0], origins)}")
+    path, fitting = foreign.container.path, readings_of(foreign, origins)
+    wanted = [reading for reading in fitting if origin is None or origin in (reading.name, _project(reading))]
+    if not wanted:
+        raise ValueError(f"{path} {_misfit(foreign, origin, fitting, origins)}")
+    hinted = [reading for reading in wanted if reading.hinted]
+    best = hinted if len(hinted) == 1 else wanted
+    if len(best) > 1:
+        lines = [f"origin={reading.name!r}: {reading.about}" for reading in best]
+        raise ValueError(
+            "\n  - ".join([f"{path} could be several things, whose tensors look alike; say which it is:", *lines])
+        )
+    return best[0]
+
+
+def _project(reading: Reading) -> str:
+    return reading.name.partition("/")[0]
+
+
+def _misfit(foreign: Foreign, origin: str | None, fitting: list[Reading], origins: Mapping[str, Origin]) -> str:
+    if origin is not None and fitting:
+        return f"is no file of {origin}: its tensors are those of {', '.join(reading.name for reading in fitting)}"
+    names = ", ".join(map(repr, list(foreign.state)[:3]))
+    return (
+        f"is a {foreign.container.kind} file of {len(foreign.state)} tensors ({names}, ...), which fit no detector of "
+        f"{origin or ', '.join(sorted(origins))}: is it one, and of the architecture that its project publishes?"
+    )

@@ -1,0 +1,64 @@
+"""The same detector for other classes."""
+
+import logging
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..categories import Categories
+from .build import build_ssd
+from .config import SSDConfig
+from .ssd import SSD
+from .weights import CLASS_HEAD, load_weights
+
+logger = logging.getLogger("detzoo")
+
+
+def for_classes(model: SSD, config: SSDConfig, categories: Categories) -> SSD:
+    """A detector of these classes that keeps everything but the class head, and of that the background and the classes
+    that both know; the rest starts from scratch, and is logged.
+
+    Args:
+        model: whose labels have names.
+        config: that builds it.
+        categories: of the new one.
+
+    Raises:
+        ValueError: if nobody says what the labels of `model` mean.
+    """
+    if model.categories is None:
+        raise ValueError(
+            "classes: nobody says what the labels of this model mean, so none can be kept by name; "
+            "get_model(..., num_classes=...) starts the class head from scratch"
+        )
+    new = build_ssd(replace(config, num_classes=None), categories=categories)
+    labels = categories.labels_in(model.categories)
+    old, own = model.state_dict(), new.state_dict()
+    kept = {key: old[key] for key in own if key not in class_tensors(config)}
+    boxes = model.default_boxes.boxes_per_cell
+    heads = {key: _kept_rows(old[key], own[key], labels, boxes[_level(key)]) for key in class_tensors(config)}
+    load_weights(new, {**kept, **heads})
+    fresh = [name for name, label in zip(categories.names, labels[1:], strict=True) if label == 0]
+    logger.info("classes kept: %d of %d; from scratch: %s", len(categories) - len(fresh), len(categories), fresh)
+    return new.eval()
+
+
+def class_tensors(config: SSDConfig) -> list[str]:
+    """Names of the tensors in the class head whose size goes by the number of classes."""
+    with torch.device("meta"):
+        few, more = (build_ssd(replace(config, num_classes=count)).state_dict() for count in (2, 3))
+    return [key for key in few if key.startswith(CLASS_HEAD) and few[key].shape != more[key].shape]
+
+
+def _level(key: str) -> int:
+    return int(key.removeprefix(CLASS_HEAD).partition(".")[0])
+
+
+def _kept_rows(old: Tensor, fresh: Tensor, labels: list[int], boxes: int) -> Tensor:
+    """Weights or bias of new classes, [boxes * C, ...], with the rows of the old labels in `labels` (0: none)."""
+    old, rows = old.unflatten(0, (boxes, -1)), fresh.clone().unflatten(0, (boxes, -1))
+    for new_label, old_label in enumerate(labels):
+        if old_label or new_label == 0:  # background is the same for all
+            rows[:, new_label] = old[:, old_label]
+    return rows.flatten(0, 1)

@@ -1,0 +1,116 @@
+"""One door for everything that is a trained detector."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from ..categories import Categories
+from ..hub import fetch
+from ..importers import Foreign, Imported, choose, convert
+from ..importers.readers import read_container
+from ..importers.readers.tensorflow_bundle import index_of
+from ..lookup import suggest
+from .build import build_ssd
+from .checkpoint import checkpoint_in, model_of, record_in
+from .classes import for_classes
+from .config import SSDConfig, read_config
+from .entry import choose_weights
+from .ssd import SSD
+from .weights import StateDict, WeightsEnum, load_weights
+from .zoo import MODELS, Entry, get_weight
+
+
+class Opened(NamedTuple):
+    """A model in eval mode, and the config that builds it."""
+
+    model: SSD
+    config: SSDConfig
+
+
+def load(
+    source: str | Path,
+    *,
+    origin: str | None = None,
+    classes: Sequence[str] | None = None,
+    trust_parts: bool = False,
+) -> SSD:
+    """A model ready to detect, with the default boxes, coder, preprocessing and suppression of where it comes from.
+
+    Args:
+        source: path of a run folder, a checkpoint, or another project's file; the address of such a file; a name of
+            `list_models()`, or the full name of published weights, such as "SSD300_VGG16_Weights.COCO_V1".
+        origin: whose file it is, a name in `detzoo.importers.ORIGINS`, where a file could be of several projects or
+            models; by default it is recognised.
+        classes: names of other classes, to be trained: all but the class head is kept, and of that the rows of those
+            classes that the source knows by the same name (or by VOC's or COCO's word for it).
+        trust_parts: import parts that a checkpoint names by dotted path, which runs code that it chooses.
+
+    Raises:
+        DownloadError: if a file cannot be had.
+        ValueError: if it is none of these, could be several things, or names such parts and is not trusted.
+    """
+    opened = open_detector(source, origin=origin, trust_parts=trust_parts)
+    if classes is None:
+        return opened.model
+    return for_classes(opened.model, opened.config, Categories(tuple(classes)))
+
+
+def open_detector(source: str | Path, *, origin: str | None = None, trust_parts: bool = False) -> Opened:
+    """What `load` gives, with the config that builds it; arguments and errors are the same."""
+    if _is_address(source):
+        source = fetch(str(source))
+    if Path(source).exists() or index_of(Path(source)):
+        return _open_file(Path(source), origin, trust_parts)
+    if origin is not None:
+        raise FileNotFoundError(f"origin={origin!r} is for a file, but there is none at {source}")
+    return _open_name(str(source))
+
+
+def _is_address(source: str | Path) -> bool:
+    return isinstance(source, str) and source.startswith(("http://", "https://"))
+
+
+def _open_file(path: Path, origin: str | None, trust_parts: bool) -> Opened:
+    path = checkpoint_in(path)
+    container = read_container(path)
+    record = record_in(container)
+    if record is None:
+        foreign = Foreign.of(container)
+        return build_imported(convert(foreign, choose(foreign, origin)), container.forget)
+    if origin is not None:
+        raise ValueError(f"{path} is a checkpoint of detzoo: leave origin={origin!r} out")
+    return Opened(model_of(record, path, trust_parts=trust_parts), read_config(record["config"]))
+
+
+def build_imported(imported: Imported, forget: Callable[[], None] | None = None) -> Opened:
+    """The detector of another project, with its weights; `forget` gives the memory of its file back."""
+    config = replace(MODELS[imported.model].config, **imported.config)
+    return _filled(config, imported.state, imported.categories, forget)
+
+
+def _filled(
+    config: SSDConfig, state: StateDict, categories: Categories | None, forget: Callable[[], None] | None = None
+) -> Opened:
+    if forget is not None:
+        forget()
+    model = build_ssd(config, categories=categories)
+    if skipped := load_weights(model, state, after_each=forget):  # the number of classes was read off these tensors
+        raise ValueError(f"the class head has not the shape that its first level says: {', '.join(skipped)}")
+    return Opened(model.eval(), config)
+
+
+def _open_name(name: str) -> Opened:
+    entry, weights = _published(name)
+    found = weights.read()
+    return _filled(replace(entry.config, **found.numbers), found.state, found.categories)
+
+
+def _published(name: str) -> tuple[Entry, WeightsEnum]:
+    """The model of a name, and its weights."""
+    if name in MODELS:
+        return MODELS[name], choose_weights(MODELS[name].weights, pretrained=True, weights=None)
+    if "." not in name:
+        raise ValueError(f"no model {name!r}: not a file or folder that exists, and no name: {suggest(name, MODELS)}")
+    weights = get_weight(name)
+    return next(entry for entry in MODELS.values() if entry.weights is type(weights)), weights

@@ -1,0 +1,128 @@
+"""The zoo's table: every model by name, with its numbers and its published weights."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..lookup import suggest
+from .catalogue import (
+    SSD300_MobileNet_V1_Weights,
+    SSD300_ResNet50_Weights,
+    SSD300_VGG16_Weights,
+    SSD512_VGG16_Weights,
+    SSDLite300_MobileNet_V2_Weights,
+    SSDLite320_MobileNet_V2_Weights,
+    SSDLite320_MobileNet_V3_Large_Weights,
+)
+from .config import SSDConfig
+from .entry import WeightsLike
+from .ssd import SSD
+from .ssd_mobilenet import (
+    SSD300_MOBILENET_V1,
+    SSDLITE300_MOBILENET_V1,
+    SSDLITE300_MOBILENET_V2,
+    ssd300_mobilenet_v1,
+    ssdlite300_mobilenet_v1,
+    ssdlite300_mobilenet_v2,
+)
+from .ssd_resnet import (
+    SSD300_RESNET18,
+    SSD300_RESNET34,
+    SSD300_RESNET50,
+    SSD300_RESNET101,
+    SSD512_RESNET50,
+    ssd300_resnet18,
+    ssd300_resnet34,
+    ssd300_resnet50,
+    ssd300_resnet101,
+    ssd512_resnet50,
+)
+from .ssd_squeezenet import SSDLITE300_SQUEEZENET1_1, ssdlite300_squeezenet1_1
+from .ssd_timm import SSDLITE320_TIMM, ssdlite320_timm
+from .ssd_tiny import TINY_SSD, tiny_ssd
+from .ssd_vgg import SSD300_VGG16, SSD512_VGG16, ssd300_vgg16, ssd512_vgg16
+from .ssdlite import (
+    SSDLITE320_MOBILENET_V2,
+    SSDLITE320_MOBILENET_V3_LARGE,
+    SSDLITE320_MOBILENET_V3_SMALL,
+    ssdlite320_mobilenet_v2,
+    ssdlite320_mobilenet_v3_large,
+    ssdlite320_mobilenet_v3_small,
+)
+from .weights import WeightsEnum
+
+
+class Entry(NamedTuple):
+    """One row of the zoo: the entry point, the preset it builds, the enum of published weights (None where there are
+    none).
+    """
+
+    build: Callable[..., SSD]
+    config: SSDConfig
+    weights: type[WeightsEnum] | None
+
+
+MODELS: dict[str, Entry] = {
+    "ssd300_mobilenet_v1": Entry(ssd300_mobilenet_v1, SSD300_MOBILENET_V1, SSD300_MobileNet_V1_Weights),
+    "ssd300_resnet18": Entry(ssd300_resnet18, SSD300_RESNET18, None),
+    "ssd300_resnet34": Entry(ssd300_resnet34, SSD300_RESNET34, None),
+    "ssd300_resnet50": Entry(ssd300_resnet50, SSD300_RESNET50, SSD300_ResNet50_Weights),
+    "ssd300_resnet101": Entry(ssd300_resnet101, SSD300_RESNET101, None),
+    "ssd300_vgg16": Entry(ssd300_vgg16, SSD300_VGG16, SSD300_VGG16_Weights),
+    "ssd512_resnet50": Entry(ssd512_resnet50, SSD512_RESNET50, None),
+    "ssd512_vgg16": Entry(ssd512_vgg16, SSD512_VGG16, SSD512_VGG16_Weights),
+    "ssdlite300_mobilenet_v1": Entry(ssdlite300_mobilenet_v1, SSDLITE300_MOBILENET_V1, None),
+    "ssdlite300_mobilenet_v2": Entry(ssdlite300_mobilenet_v2, SSDLITE300_MOBILENET_V2, SSDLite300_MobileNet_V2_Weights),
+    "ssdlite300_squeezenet1_1": Entry(ssdlite300_squeezenet1_1, SSDLITE300_SQUEEZENET1_1, None),
+    "ssdlite320_mobilenet_v2": Entry(ssdlite320_mobilenet_v2, SSDLITE320_MOBILENET_V2, SSDLite320_MobileNet_V2_Weights),
+    "ssdlite320_mobilenet_v3_large": Entry(
+        ssdlite320_mobilenet_v3_large, SSDLITE320_MOBILENET_V3_LARGE, SSDLite320_MobileNet_V3_Large_Weights
+    ),
+    "ssdlite320_mobilenet_v3_small": Entry(ssdlite320_mobilenet_v3_small, SSDLITE320_MOBILENET_V3_SMALL, None),
+    "ssdlite320_timm": Entry(ssdlite320_timm, SSDLITE320_TIMM, None),
+    "tiny_ssd": Entry(tiny_ssd, TINY_SSD, None),
+}
+
+
+def list_models() -> list[str]:
+    """Names that `get_model` knows."""
+    return sorted(MODELS)
+
+
+def get_model(
+    name: str,
+    *,
+    pretrained: bool = False,
+    weights: WeightsLike = None,
+    weights_backbone: Any = None,
+    num_classes: int | None = None,
+    trainable_layers: int | None = None,
+    progress: bool = True,
+) -> SSD:
+    """The model called `name`; the other arguments are those of its entry point, such as `ssd300_vgg16`.
+
+    Raises:
+        ValueError: for an unknown name, with the nearest known one.
+    """
+    if name not in MODELS:
+        raise ValueError(f"unknown model {name!r}: {suggest(name, MODELS)}")
+    return MODELS[name].build(
+        pretrained=pretrained,
+        weights=weights,
+        weights_backbone=weights_backbone,
+        num_classes=num_classes,
+        trainable_layers=trainable_layers,
+        progress=progress,
+    )
+
+
+def get_weight(name: str) -> WeightsEnum:
+    """Published weights by their full name, such as "SSD300_VGG16_Weights.COCO_V1".
+
+    Raises:
+        ValueError: for an unknown name, with the nearest known one.
+    """
+    catalogues = [entry.weights for entry in MODELS.values() if entry.weights is not None]
+    members = {f"{enum.__name__}.{member}": enum[member] for enum in catalogues for member in enum.__members__}
+    if name not in members:
+        raise ValueError(f"unknown weights {name!r}: {suggest(name, members)}, or the path of a file")
+    return members[name]

@@ -1,0 +1,78 @@
+"""`detzoo.load` opens whatever is a detector, and makes one for other classes of it."""
+
+import logging
+from dataclasses import replace
+
+import pytest
+import torch
+
+import detzoo
+from detzoo.categories import VOC, Categories
+from detzoo.models import build_ssd
+from detzoo.models.checkpoint import model_record, save_checkpoint
+from detzoo.models.classes import class_tensors, for_classes
+from detzoo.models.opening import open_detector
+
+
+@pytest.fixture
+def trained(tmp_path, small_config):
+    """A checkpoint whose class head tells VOC's classes apart by its biases."""
+    torch.manual_seed(0)
+    config = replace(small_config, num_classes=None)
+    model = build_ssd(config, categories=VOC)
+    save_checkpoint(tmp_path / "best.pt", model_record(model, config))
+    return tmp_path, model, config
+
+
+def test_classes_that_both_know_keep_their_rows(trained):
+    folder, model, config = trained
+    changed = detzoo.load(folder, classes=["dog", "unicorn", "airplane"])
+    assert changed.categories.names == ("dog", "unicorn", "airplane") and changed.head.num_classes == 4
+    old, new = model.state_dict(), changed.state_dict()
+    heads = class_tensors(config)
+    assert heads and all(torch.equal(old[key], new[key]) for key in old if key not in heads)
+    for key in heads:
+        boxes = model.default_boxes.boxes_per_cell[int(key.split(".")[2])]
+        theirs, ours = old[key].unflatten(0, (boxes, 21)), new[key].unflatten(0, (boxes, 4))
+        for here, there in ((0, 0), (1, 12), (3, 1)):  # background, dog, VOC's aeroplane
+            assert torch.equal(ours[:, here], theirs[:, there])
+        if key.endswith("weight"):
+            assert not (theirs == ours[:, 2:3]).flatten(2).all(-1).any(), "the unicorn's rows are somebody else's"
+
+
+def test_the_same_classes_give_the_same_detector(trained):
+    folder, model, _ = trained
+    again = detzoo.load(folder, classes=VOC.names)
+    assert all(torch.equal(a, b) for a, b in zip(again.state_dict().values(), model.state_dict().values(), strict=True))
+
+
+def test_what_starts_from_scratch_is_logged(trained, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("detzoo"), "propagate", True)
+    with caplog.at_level(logging.INFO, logger="detzoo"):
+        detzoo.load(trained[0], classes=["dog", "unicorn"])
+    assert "classes kept: 1 of 2; from scratch: ['unicorn']" in caplog.text
+
+
+def test_labels_without_names_cannot_be_kept_by_name(small_config):
+    config = replace(small_config, num_classes=3)
+    with pytest.raises(ValueError, match="nobody says what the labels of this model mean"):
+        for_classes(build_ssd(config), config, Categories(("a",)))
+
+
+def test_config_of_what_was_opened_builds_it(trained):
+    opened = open_detector(trained[0])
+    assert build_ssd(opened.config).state_dict().keys() == opened.model.state_dict().keys()
+
+
+def test_origin_is_for_files_of_others(trained):
+    with pytest.raises(ValueError, match="is a checkpoint of detzoo: leave origin='torchvision' out"):
+        detzoo.load(trained[0] / "best.pt", origin="torchvision")
+    with pytest.raises(FileNotFoundError, match="there is none at ssd300_vgg16"):
+        detzoo.load("ssd300_vgg16", origin="torchvision")
+
+
+def test_unknown_names():
+    with pytest.raises(ValueError, match="no model 'ssd300_vgg': .*did you mean 'ssd300_vgg16'"):
+        detzoo.load("ssd300_vgg")
+    with pytest.raises(ValueError, match="unknown weights 'SSD300_VGG16_Weights.COCO'"):
+        detzoo.load("SSD300_VGG16_Weights.COCO")

@@ -1,0 +1,103 @@
+"""Whose file is it? Recognised where that is certain, asked where it is not, never guessed."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from goldens import Golden, names
+
+from detzoo.importers import ORIGINS, Foreign, Imported, Reading, choose, import_file, readings_of
+from detzoo.importers.readers import Container
+
+FILE = Path("somewhere/weights.pth")
+
+
+def foreign(**tensors: torch.Tensor) -> Foreign:
+    state = tensors or {"a.weight": torch.zeros(1)}
+    return Foreign(Container("torch", state, {"content": {}}, FILE), state)
+
+
+def convert(_: Foreign) -> Imported:
+    return Imported("ssd300_vgg16", {"num_classes": 2}, {})
+
+
+def origins(*readings: Reading) -> dict:
+    """A project `one` with these readings, and a project `two` that knows no file."""
+    return {"one": lambda _: list(readings), "two": lambda _: []}
+
+
+FIRST, SECOND = Reading("one/a", "the first", convert), Reading("one/b", "the second", convert)
+HINTED = Reading("one/c", "what the name says", convert, hinted=True)
+
+
+def test_the_only_reading():
+    assert choose(foreign(), origins=origins(FIRST)) is FIRST
+
+
+def test_two_readings_are_asked_about_with_the_words_to_answer_in():
+    with pytest.raises(ValueError, match="several things") as caught:
+        choose(foreign(), origins=origins(FIRST, SECOND))
+    assert "origin='one/a': the first" in str(caught.value) and "origin='one/b': the second" in str(caught.value)
+    assert str(FILE) in str(caught.value)
+
+
+def test_answer():
+    assert choose(foreign(), "one/b", origins(FIRST, SECOND)) is SECOND
+    assert choose(foreign(), "one", origins(FIRST)) is FIRST
+
+
+def test_the_name_of_the_file_decides_but_not_against_the_user():
+    assert choose(foreign(), origins=origins(FIRST, HINTED)) is HINTED
+    assert choose(foreign(), "one", origins(FIRST, HINTED)) is HINTED
+    assert choose(foreign(), "one/a", origins(FIRST, HINTED)) is FIRST
+
+
+def test_two_hints_are_none():
+    other = Reading("one/d", "the same", convert, hinted=True)
+    with pytest.raises(ValueError, match="one/c.*\n.*one/d"):
+        choose(foreign(), origins=origins(HINTED, other))
+
+
+@pytest.mark.parametrize(
+    ("origin", "message"),
+    [
+        ("three", "unknown origin 'three'"),
+        ("two", "is no file of two: its tensors are those of one/a"),
+        ("one/z", "is no file of one/z: its tensors are those of one/a"),
+    ],
+)
+def test_wrong_answers(origin, message):
+    with pytest.raises(ValueError, match=message):
+        choose(foreign(), origin, origins(FIRST))
+
+
+def test_nobodys_file_is_described(tmp_path):
+    path = tmp_path / "classifier.pth"
+    torch.save({"features.0.weight": torch.zeros(2), "fc.bias": torch.zeros(3)}, path)
+    with pytest.raises(ValueError, match="fit no detector of") as caught:
+        import_file(path)
+    assert str(path) in str(caught.value) and "2 tensors ('features.0.weight', 'fc.bias', ...)" in str(caught.value)
+
+
+def blank(golden: Golden) -> Foreign:
+    """The file of a golden; names and shapes are enough to recognise it, so its weights are zeros."""
+    state = {key: torch.zeros(shape) for key, (shape, _) in golden.layout.items()}
+    return Foreign.of(Container(golden.kind, state, golden.metadata or {"content": {}}, Path(golden.file)))
+
+
+def projects(file: Foreign) -> set[str]:
+    return {reading.name.partition("/")[0] for reading in readings_of(file)}
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_file_is_of_one_project_only(name):
+    golden = Golden.read(name)
+    file = blank(golden)
+    assert len(projects(file)) == 1, projects(file)
+    assert choose(file, golden.origin).name in {reading.name for reading in readings_of(file)}
+
+
+def test_every_origin_has_a_golden_file():
+    """What is recognised has been held against its original; torchvision is at hand itself, see tests/parity."""
+    read = set().union(*(projects(blank(Golden.read(name))) for name in names()))
+    assert set(ORIGINS) - read == {"torchvision"}
