@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--model",
         default="ssdlite320_mobilenet_v3_large",
-        help="a name of `detzoo list`, whose weights are fetched, a run folder, a checkpoint, or another project's file "
+        help="a name of `detzoo list`, whose weights are fetched, a run folder, a checkpoint, another project's file "
         "(default: %(default)s)",
     )
     _add_origin(predict)

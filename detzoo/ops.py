@@ -1,4 +1,4 @@
-"""Stateless box arithmetic; every function takes any leading dimensions and boxes in the last one."""
+"""Stateless arithmetic of boxes, which takes any leading dimensions and boxes in the last one, and of thresholds."""
 
 import torch
 from torch import Tensor
@@ -60,3 +60,15 @@ def scale_boxes(boxes: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Te
     """Boxes of an image of size `old` (height, width) on the same image resized to `new`, [..., 4] to [..., 4]."""
     x, y = boxes[..., 0::2] * (new[1] / old[1]), boxes[..., 1::2] * (new[0] / old[0])
     return torch.stack((x, y), dim=-1).flatten(-2)
+
+
+def below(value: float) -> float:
+    """The next smaller float32: `scores > below(value)` is `scores >= value` for scores in float32.
+
+    Raises:
+        ValueError: for a value that is not positive: no threshold is below it.
+    """
+    if not value > 0:
+        raise ValueError(f"only what is positive has a threshold below it, got {value}")
+    smaller = torch.nextafter(torch.tensor(value, dtype=torch.float32), torch.tensor(0.0))
+    return smaller.item()

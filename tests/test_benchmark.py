@@ -108,6 +108,18 @@ def test_memory_elsewhere(subjects, monkeypatch):
         subjects.main(["memory"])
 
 
+# ---- imports ----
+
+
+@pytest.mark.slow
+def test_an_import_takes_less_than_twice_the_file(subjects, capsys):
+    subjects.main(["import"])
+    size, peak, ratio, seconds = (
+        float(cell.split()[0]) for cell in capsys.readouterr().out.splitlines()[2].split("|")[1:-1]
+    )
+    assert 140 < size < 150 and ratio == pytest.approx(peak / size, abs=0.02) and ratio < 2 and seconds > 0
+
+
 # ---- steps ----
 
 

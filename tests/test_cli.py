@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 
 from detzoo.categories import Categories
@@ -237,6 +238,53 @@ def test_show_options_that_are_none(capsys, option):
     with pytest.raises(SystemExit) as caught:
         main(["show", "tiny_ssd", option])
     assert caught.value.code == 2 and f"{option.partition('=')[2]}: expected" in capsys.readouterr().err
+
+
+@pytest.fixture
+def theirs(tmp_path):
+    """torchvision's SSDlite, and its file."""
+    torch.manual_seed(0)
+    model = torchvision.models.detection.ssdlite320_mobilenet_v3_large(
+        weights=None, weights_backbone=None, num_classes=21
+    )
+    torch.save(model.state_dict(), tmp_path / "lite.pth")
+    return model, tmp_path / "lite.pth"
+
+
+def test_inspect(theirs, capsys):
+    assert main(["inspect", str(theirs[1])]) == 0
+    printed = capsys.readouterr().out
+    assert "torchvision/ssdlite320_mobilenet_v3_large" in printed and "aeroplane, bicycle" in printed
+
+
+def test_inspect_what_is_no_such_file(theirs, capsys):
+    assert main(["inspect", str(theirs[1]), "--origin", "ssd.pytorch"]) == 2
+    assert "is no file of ssd.pytorch" in capsys.readouterr().err
+
+
+def test_convert_there_and_back(theirs, tmp_path, capsys):
+    model, path = theirs
+    ours, back = tmp_path / "ours.safetensors", tmp_path / "back.pth"
+    assert main(["convert", str(path), "-o", str(ours)]) == 0
+    assert main(["convert", str(ours), "--to", "torchvision", "-o", str(back)]) == 0
+    assert f"written: {ours}, {ours.with_suffix('.json')}" in capsys.readouterr().out
+    again = torch.load(back, weights_only=True)
+    assert all(torch.equal(again[name], tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-o", "ours.onnx"], "ours.onnx: expected the name of a file that ends in one of"),
+        (["-o", "ours.pth", "--despite-numbers"], "--despite-numbers goes with --to"),
+        (["-o", "ours.pth", "--to", "ssd.pytorch"], "ssd.pytorch has no detector of this architecture"),
+    ],
+)
+def test_convert_refuses(theirs, tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(["convert", str(theirs[1]), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["lite.pth"]
 
 
 def test_list(capsys):

@@ -41,7 +41,7 @@ class Postprocess(nn.Module):
     """Threshold, the best `top_k` of each class, suppression, the best of each image.
 
     The suppression is the greedy one, and other kinds are subclasses that override `suppress`. Where published
-    detectors differ there is an option; whose threshold says "at least" is served by `below`.
+    detectors differ there is an option; whose threshold says "at least" is served by `ops.below`.
 
     Args:
         score_threshold: scores must be above it.
@@ -204,18 +204,6 @@ class DIoUNMS(Postprocess):
 
     def overlap(self, candidates: Candidates) -> Overlap:
         return partial(elementwise_diou, iou=super().overlap(candidates))
-
-
-def below(value: float) -> float:
-    """The next smaller float32: `scores > below(value)` is `scores >= value` for scores in float32.
-
-    Raises:
-        ValueError: for a value that is not positive: no threshold is below it.
-    """
-    if not value > 0:
-        raise ValueError(f"only what is positive has a threshold below it, got {value}")
-    smaller = torch.nextafter(torch.tensor(value, dtype=torch.float32), torch.tensor(0.0))
-    return smaller.item()
 
 
 def check_fractions(**values: float) -> None:

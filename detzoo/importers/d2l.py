@@ -9,10 +9,10 @@ its demo shows has a score of at least 0.9.
 
 from collections.abc import Mapping
 
-import numpy as np
 from torch import Tensor
 
 from ..categories import Categories
+from ..ops import below
 from .names import StateDict, rename, rename_back
 from .numbers import warp
 from .origin import Foreign, Imported, Reading, count_classes
@@ -29,7 +29,7 @@ RULES = {
     r"bbox_(\d)\.(.+)": "head.regression.{0}.{1}",
 }
 LEVELS, BOXES = 5, 4
-LOWEST_SCORE = np.float32(0.009999999)  # is still shown
+LOWEST_SCORE = 0.009999999  # is still shown
 
 
 def readings(foreign: Foreign) -> list[Reading]:
@@ -52,7 +52,7 @@ def _convert(foreign: Foreign) -> Imported:
         "preprocess": warp((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "opencv"),
         "postprocess": {
             "name": "nms",
-            "score_threshold": float(np.nextafter(LOWEST_SCORE, np.float32(0))),
+            "score_threshold": below(LOWEST_SCORE),
             "iou_threshold": 0.5,
             "top_k": None,
             "detections_per_image": None,

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 Part = dict[str, Any]
 
 # Boxes of a cell beyond the squares, and pixels between cells, of the Caffe original and its ports.
@@ -49,8 +47,3 @@ def warp(mean: Sequence[float], std: Sequence[float], resize: str) -> Part:
 def imagenet(resize: str) -> Part:
     """Preprocessing of networks that grew from a classifier of torchvision's."""
     return {"name": "warp", "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD), "resize": resize}
-
-
-def at_least(value: float) -> float:
-    """The threshold above which detzoo keeps what is at least `value`, in float32: the next smaller number."""
-    return torch.nextafter(torch.tensor(value), torch.tensor(0.0)).item()

@@ -7,6 +7,7 @@ PyTorch Hub entry, `ssd/entrypoints.py`, crop the middle of an image and normali
 """
 
 from ..categories import COCO, UNUSED, Categories
+from ..ops import below
 from .layouts import boxes_last
 from .names import StateDict, rename
 from .numbers import RATIOS_300, SIZES_300_COCO, STEPS_300, Part, imagenet, sized_boxes
@@ -34,7 +35,6 @@ TRUNKS = {
     (True, (3, 4, 23)): ("resnet101", "ssd300_resnet101"),
     (True, (3, 8, 36)): ("resnet152", "ssd300_resnet50"),
 }
-BELOW_HALF = 0.5 - 2**-25  # the next smaller float32: what overlaps by exactly .5 goes, too
 
 
 def readings(foreign: Foreign) -> list[Reading]:
@@ -79,7 +79,7 @@ def _config(trunk: str, num_classes: int) -> dict[str, Part | int]:
         "postprocess": {
             "name": "nms",
             "score_threshold": 0.05,
-            "iou_threshold": BELOW_HALF,
+            "iou_threshold": below(0.5),  # what overlaps by exactly .5 goes, too
             "top_k": 200,
             "detections_per_image": 200,
             "clip": False,

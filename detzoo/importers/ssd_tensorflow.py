@@ -11,6 +11,7 @@ comment: the file says nothing of them, and with the wrong ones it loses a fifth
 
 from functools import partial
 
+from ..ops import below
 from .numbers import (
     CAFFE_MEAN,
     RATIOS_300,
@@ -21,7 +22,6 @@ from .numbers import (
     STEPS_300,
     STEPS_512,
     Part,
-    at_least,
     sized_boxes,
     warp,
 )
@@ -81,7 +81,7 @@ def _config() -> Part:
         "preprocess": warp(CAFFE_MEAN, (1.0, 1.0, 1.0), "tensorflow"),
         "postprocess": {
             "name": "nms",
-            "score_threshold": at_least(0.01),
+            "score_threshold": below(0.01),
             "iou_threshold": 0.45,
             "top_k": 400,
             "detections_per_image": None,

@@ -114,6 +114,6 @@ def _refuse_foreign_parts(config: dict[str, Any], path: Path) -> None:
     if foreign:
         raise ValueError(
             f"{path} names parts that are not detzoo's ({'; '.join(foreign)}), and building them would run code that "
-            "the file chooses: if you made this file, say trust_parts=True in Python, --trust-parts to the command detzoo, "
-            "trust_parts=true to references/evaluate.py"
+            "the file chooses: if you made this file, say trust_parts=True in Python, --trust-parts to the command "
+            "detzoo, trust_parts=true to references/evaluate.py"
         )

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from detzoo.components import Postprocess
-from detzoo.components.postprocess import below
+from detzoo.ops import below
 
 HEIGHT, WIDTH = 300, 240
 LEVELS = (192, 48, 12)  # default boxes of three maps

@@ -264,3 +264,13 @@ def test_nothing_is_copied_twice(tmp_path):
     in_zip, in_legacy = (int(line) * 1024 / 24e6 for line in run.stdout.split())
     assert in_zip < 0.8, "mapped, and given back tensor by tensor"
     assert in_legacy < 1.7, "copied once, as its numbers are not aligned"
+
+
+def test_a_number_beside_the_weights_does_not_hide_them(tmp_path):
+    torch.save({"best_loss": torch.tensor(0.5), "model": {"w": torch.ones(2)}}, tmp_path / "a.pth")
+    assert list(state_dict_in(read_container(tmp_path / "a.pth")).tensors) == ["w"]
+
+
+def test_a_number_alone_is_the_weights(tmp_path):
+    torch.save({"scale": torch.tensor(0.5)}, tmp_path / "a.pth")
+    assert list(state_dict_in(read_container(tmp_path / "a.pth")).tensors) == ["scale"]

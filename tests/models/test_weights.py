@@ -8,6 +8,7 @@ import logging
 import os
 import pickle
 import socket
+import tarfile
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -399,6 +400,57 @@ def test_a_payload_with_the_right_hash_is_refused_as_well(server, tmp_path, monk
     with pytest.raises(ValueError, match="not one that torch.save wrote"):
         ssdlite(pretrained=True)
     assert not (tmp_path / "was here").exists()
+
+
+# Files that come in archives, or from a page that wants a person
+
+
+@pytest.fixture
+def archived(server, checkpoint, tmp_path, monkeypatch):
+    """The enum says that its file is in an archive."""
+    with tarfile.open(tmp_path / "lite.tar.gz", "w:gz") as archive:
+        archive.add(checkpoint, "lite_2020/model.pth")
+    content = (tmp_path / "lite.tar.gz").read_bytes()
+    server.files["lite.tar.gz"] = content
+    weights = replace(
+        COCO_V1.value, url=f"{server.url}/good/lite.tar.gz", sha256=hashlib.sha256(content).hexdigest(),
+        member="lite_2020/model.pth",
+    )  # fmt: skip
+    monkeypatch.setattr(COCO_V1, "_value_", weights)
+    return server
+
+
+def test_a_file_in_an_archive_is_unpacked_once(archived, checkpoint, cache):
+    for _ in range(2):
+        assert_holds(ssdlite(pretrained=True), checkpoint)
+    assert archived.requests == ["lite.tar.gz"]
+    assert sorted(path.name for path in cache.iterdir()) == ["lite.tar.gz", "lite_2020"]
+
+
+@pytest.fixture
+def by_hand(cache, checkpoint, monkeypatch):
+    """The enum says that its file is to be had from a page."""
+    weights = replace(COCO_V1.value, url="https://example.org/page", sha256=sha256_of(checkpoint), file="mine.pth")
+    monkeypatch.setattr(COCO_V1, "_value_", weights)
+    return cache / "mine.pth"
+
+
+def test_a_file_from_a_page_is_asked_for(by_hand, checkpoint):
+    with pytest.raises(
+        DownloadError, match="https://example.org/page: this page has to be opened in a browser"
+    ) as caught:
+        ssdlite(pretrained=True)
+    assert str(by_hand) in str(caught.value)
+    by_hand.parent.mkdir(parents=True)
+    by_hand.write_bytes(checkpoint.read_bytes())
+    assert_holds(ssdlite(pretrained=True), checkpoint)
+
+
+def test_a_file_from_a_page_has_a_hash_as_well(by_hand):
+    by_hand.parent.mkdir(parents=True)
+    by_hand.write_bytes(b"<!DOCTYPE html>")
+    with pytest.raises(DownloadError, match="mine.pth is in the cache already, but its sha256 is"):
+        ssdlite(pretrained=True)
 
 
 # Trunks

@@ -75,15 +75,26 @@ def state_dict_in(container: Container) -> StateDict:
 def _opened(container: Container) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Go down into nested dicts until the tensors lie on top."""
     tensors, content, unwrapped = container.tensors, container.metadata["content"], ()
-    while not (here := _on_top(tensors, content)):
-        nests = [key for key in NESTS if isinstance(content.get(key), dict) and any(_below(n, key) for n in tensors)]
+    while True:
+        here, nests = _on_top(tensors, content), _nests(tensors, content)
+        if here and not (nests and _only_numbers(here)):
+            return here, unwrapped
         if len(nests) != 1:
             raise ValueError(_no_nest(container.path, tensors, nests))
         (key,) = nests
         tensors = {name.removeprefix(f"{key}/"): tensor for name, tensor in tensors.items() if _below(name, key)}
         content = content[key]
         unwrapped = (*unwrapped, key)
-    return here, unwrapped
+
+
+def _nests(tensors: dict[str, Tensor], content: dict[Any, Any]) -> list[str]:
+    """Where weights may be, among the dicts of this level."""
+    return [key for key in NESTS if isinstance(content.get(key), dict) and any(_below(name, key) for name in tensors)]
+
+
+def _only_numbers(tensors: dict[str, Tensor]) -> bool:
+    """Whether there is nothing but what a training script notes beside the weights, such as its best loss."""
+    return all(tensor.ndim == 0 for tensor in tensors.values())
 
 
 def _on_top(tensors: dict[str, Tensor], content: dict[Any, Any]) -> dict[str, Tensor]:

@@ -24,7 +24,6 @@ from torch import Tensor, nn
 
 Layout = dict[str, tuple[list[int], Fill]]
 BOXES_300, BOXES_512 = (4, 6, 6, 6, 4, 4), (4, 6, 6, 6, 6, 4, 4)
-WILD = 2  # the level whose boxes are: some beyond the coder's limits, some outside of the image
 OLD_NAMES = {  # of version 2.13 and before, by those since
     r"neck\.l2_norm\.(.+)": lambda found: f"backbone.l2_norm.{found[1]}",
     r"neck\.extra_layers\.(\d)\.(\d)\.conv\.(.+)": lambda found: (
@@ -45,7 +44,8 @@ class Case(NamedTuple):
         background: bias of that class.
         scale: of a normalised image.
         first_gain: of the box head of the first level.
-        wild: of the box head of that level.
+        wild: a level whose boxes are, some beyond the coder's limits, some outside of the image, and the gain of its
+            box head.
         larger: at most so much is added to what box heads say, where boxes are to suppress one another.
         meta: what lies beside the weights: all that version 3 writes, or version 2, or the names of the classes alone.
         origin: what has to be said where that does not tell.
@@ -60,7 +60,7 @@ class Case(NamedTuple):
     background: float
     scale: float = 50.0  # pixels less their mean
     first_gain: float = 0.7  # behind the norm maps are small
-    wild: float = 6.0
+    wild: tuple[int, float] = (2, 6.0)
     larger: float = 0.0
     meta: str = "version 3"
     origin: str | None = None
@@ -107,14 +107,15 @@ CASES = {
         11.5,
         scale=1.0,
         first_gain=0.3,
-        wild=3.0,
+        wild=(2, 1.0),
     ),
     "mmdetection-old": Case(
         "pascal_voc/ssd300_voc0712.py",
         "mine.pth",
         BOXES_300,
-        (0.1, 0.7, 0.1, 0.1, 0.1, 0.1),
+        (0.1, 0.7, 0.1, 0.6, 0.1, 0.1),
         2.5,
+        wild=(3, 3.0),
         larger=5.0,
         meta="names",
         origin="mmdetection/ssd300_voc",
@@ -190,7 +191,7 @@ def layout(net: nn.Module, case: Case, classes: int) -> Layout:
     first = next(iter(tensors))
     tensors[first] = (tensors[first][0], ["normal", 0.27 / case.scale])
     for level, (boxes, gain) in enumerate(zip(case.boxes, case.gains, strict=True)):
-        spread = case.wild if level == WILD else 0.5 * (case.first_gain if level == 0 else 1.0)
+        spread = case.wild[1] if level == case.wild[0] else 0.5 * (case.first_gain if level == 0 else 1.0)
         for head, factor in (("cls", gain), ("reg", spread)):
             last = max(name for name in tensors if name.startswith(f"bbox_head.{head}_convs.{level}."))
             shape, rule = tensors[last]

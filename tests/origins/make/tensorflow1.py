@@ -61,7 +61,7 @@ def fill(tf: types.ModuleType, session: Any, state: Mapping[str, Tensor]) -> Non
     """
     variables = {variable.op.name: variable for variable in tf.global_variables()}
     if set(variables) != set(state):
-        raise ValueError(f"other variables: {sorted(set(variables) ^ set(state))}")
+        raise ValueError(f"other variables: {sorted(set(variables) ^ set(state))[:5]}, ...")
     for name, variable in variables.items():
         variable.load(state[name].numpy(), session)
 

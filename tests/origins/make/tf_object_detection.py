@@ -158,8 +158,8 @@ def compare(tf: types.ModuleType, published: Path, state: dict, batch: np.ndarra
     """Print how far the published network is from the one that the code builds."""
     with tf.Graph().as_default(), tf.Session() as session:
         imported(tf, published)
-        fill(tf, session, {**state, "global_step": torch.tensor(0)})
-        feed = {"Preprocessor/sub:0": batch, "image_tensor:0": picture()[None]}
+        feed = {f"{name}/read:0": tensor.numpy() for name, tensor in state.items()}
+        feed |= {"Preprocessor/sub:0": batch, "image_tensor:0": picture()[None]}
         theirs = session.run(["Squeeze:0", "concat_1:0"], feed)
     print("the published graph differs by", [float(np.abs(a - b).max()) for a, b in zip(ours, theirs, strict=True)])
 
