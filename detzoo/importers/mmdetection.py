@@ -9,7 +9,8 @@ where the file does not hold a config of its own. Facts:
   and nothing is clipped;
 - `coders/delta_xywh_bbox_coder.py`: log sizes are limited from both sides, and boxes are clipped to the image;
 - `dense_heads/base_dense_head.py`: of each map the 1000 best pairs of box and class, without boxes that have no area;
-  200 of an image. Versions before 2.18 took the 1000 best boxes, and before 2.14 all, which shows in crowds only.
+  200 of an image. Before pull request 6268 these were the 1000 best boxes, and the first configs of version 2 had no
+  such limit, which shows in crowds only.
 """
 
 import math
@@ -174,7 +175,8 @@ def _numbers(kind: Kind, published: Published) -> Part:
 
 def _said(meta: Meta, kind: Kind) -> Part | None:
     """These fields as the config in the file has them."""
-    sizes = {published.size_range: list(published.sizes) for published in kind.configs.values()}
+    made = [published for published in kind.configs.values() if published.size_range]
+    sizes = {published.size_range: list(published.sizes) for published in made}
     boxes = default_boxes_in(meta.config, sizes)
     return boxes and {"size": size_in(meta.config) or (kind.side, kind.side), "default_boxes": boxes}
 

@@ -190,6 +190,7 @@ def test_pixels(lite, naive):
         {"iou_threshold": 0.5},
         {"clip": False},
         {"drop_empty": False},
+        {"detections_per_image": 100},
     ],
     ids=str,
 )
@@ -197,10 +198,6 @@ def test_suppression(one_class, naive):
     options = {name: value for name, value in one_class.config.postprocess.items() if name != "name"}
     assert one_class.as_the_original(one_class.predictions, one_class.model.postprocess)
     assert not one_class.as_the_original(one_class.predictions, Postprocess(**options | naive))
-
-
-def test_200_boxes_of_an_image(lite):
-    assert lite.model.postprocess.detections_per_image == 200
 
 
 @pytest.mark.parametrize("naive", [{"max_log_size": None}, {"min_log_size": None}], ids=str)

@@ -4,7 +4,7 @@ what `tensorflow1.py` needs.
 The folder holds `object_detection` and slim's `nets`, checked with those of the package tf-object-detection 0.0.3 (of
 September 2019), and `model.ckpt.meta` of ssd_mobilenet_v1_coco_2018_01_28. The networks and default boxes are those of
 the code. Pixels and suppression are those of the published graph, whose own network is held against the code's: later
-code clips boxes behind suppression, the published models before it. All three have the same default boxes.
+code clips boxes behind suppression, the published models before it. All have the same default boxes.
 """
 
 import os
@@ -25,7 +25,8 @@ from tensorflow1 import fill, nhwc, shapes, tensorflow_1
 
 SCALE = 0.6  # of pixels in [-1, 1]
 SIZE = (300, 300)
-CLASSES = 91
+# Of some weights. What a residual adds is small, or else the sums grow, and rounding errors with them.
+FACTORS = {"/project/": 0.5, "BoxEncodingPredictor/": 0.7, "ClassPredictor/": 1.6}
 SUPPRESSION = "Postprocessor/BatchMultiClassNonMaxSuppression/map/while/MultiClassNonMaxSuppression"
 # As in the configs that were published with the three; what is left out is the default.
 CONFIG = """
@@ -58,6 +59,7 @@ LAYERS = """
 """
 V1 = {"type": "ssd_mobilenet_v1", "extras": "false", "kernel": 1, "heads": "false", "layers": LAYERS}
 V2 = {"type": "ssd_mobilenet_v2", "extras": "true", "kernel": 3, "heads": "false", "layers": LAYERS}
+PLAIN = {**V2, "extras": "false"}
 LITE = {**V2, "heads": "true"}
 
 
@@ -69,6 +71,7 @@ def main() -> None:
     for name, file, config, threshold in (
         ("tf_object_detection-v1", "frozen_inference_graph.pb", V1, 0.3),
         ("tf_object_detection-v2", "model.ckpt.index", V2, 1e-8),
+        ("tf_object_detection-v2-plain", "model.ckpt.index", PLAIN, 1e-8),
         ("tf_object_detection-v2-lite", "model.ckpt.index", LITE, 1e-8),
     ):
         write(name, golden(tf, folder / "model.ckpt.meta", file, config, threshold))
@@ -89,10 +92,10 @@ def layout(variables: dict[str, list[int]]) -> dict[str, tuple[list[int], Fill]]
         if leaf == "depthwise_weights":
             rule = ["normal", float(np.sqrt(2 / np.prod(shape[:2])))]
         elif leaf == "weights":
-            head = 0.7 if "BoxEncodingPredictor/" in name else 1.6 if "ClassPredictor/" in name else 1.0
-            rule = ["normal", head * float(np.sqrt(2 / np.prod(shape[:-1])))]
+            factor = next((value for part, value in FACTORS.items() if part in name), 1.0)
+            rule = ["normal", factor * float(np.sqrt(2 / np.prod(shape[:-1])))]
         elif "ClassPredictor/" in name:
-            rule = ["uniform", -10.0, -7.0]
+            rule = ["uniform", -8.0, -5.0]
         else:
             rule = rules[leaf]
         tensors[name] = (shape, rule)
