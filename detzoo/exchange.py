@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,17 +10,19 @@ from torch import Tensor
 
 from .categories import Categories
 from .files import replacing, write_json
-from .importers import Foreign, Imported, Reading, choose, convert, readings_of
+from .importers import Foreign, Reading, choose, convert, readings_of
 from .importers import d2l as to_d2l
 from .importers import pytorch_ssd as to_pytorch_ssd
 from .importers import ssd_pytorch as to_ssd_pytorch
 from .importers import torchvision as to_torchvision
 from .importers.readers import Container, read_container
 from .lookup import suggest
-from .models import MODELS, SSDConfig
+from .models import SSDConfig
 from .models.checkpoint import FORMAT, categories_of, checkpoint_in, model_record, record_in, save_checkpoint
 from .models.config import read_config
 from .models.opening import Opened
+from .models.presets import config_of
+from .models.weights import logits_mean_the_same
 
 # Tensors under detzoo's names to those of another project, or a ValueError if its architecture is not among them.
 EXPORTS: dict[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = {
@@ -38,6 +39,7 @@ NUMBERS = (
     "preprocess",
 )  # what the other side's code has and no file says
 SUFFIXES = (".safetensors", ".pt", ".pth")
+RESIZE = "preprocess.resize: "
 
 
 class Report(NamedTuple):
@@ -68,17 +70,14 @@ def inspect(path: str | Path, origin: str | None = None) -> Report:
     """
     container = read_container(checkpoint_in(path))
     record = record_in(container)
+    if record is not None and origin is not None:
+        raise ValueError(f"{path} is a checkpoint of detzoo: leave origin={origin!r} out")
     if record is not None:
         return Report(container, None, read_config(record["config"]), categories_of(record))
     foreign = Foreign.of(container)
     reading = choose(foreign, origin)
     imported = convert(foreign, reading)
-    return Report(container, reading, merged(imported), imported.categories, imported.changes, imported.assumed)
-
-
-def merged(imported: Imported) -> SSDConfig:
-    """The preset with the numbers that its origin has instead."""
-    return replace(MODELS[imported.model].config, **imported.config)
+    return Report(container, reading, config_of(imported), imported.categories, imported.changes, imported.assumed)
 
 
 def format_report(report: Report) -> str:
@@ -125,21 +124,35 @@ def save(path: str | Path, opened: Opened) -> list[Path]:
         The files that were written.
 
     Raises:
-        ValueError: for another suffix.
+        ValueError: for another suffix, or where `<name>.json` is something else, which would be lost.
     """
     path, record = Path(path), model_record(opened.model, opened.config)
     check_suffix(path)
+    beside = path.with_suffix(".json")
     if path.suffix != ".safetensors":
         save_checkpoint(path, record)
         return [path]
+    _check_beside(beside)
     from safetensors.torch import save_file
 
     words = {name: record[name] for name in ("config", "categories")}
     header = {"format": FORMAT, **{name: json.dumps(value) for name, value in words.items()}}
     with replacing(path) as unfinished:
         save_file({name: t.contiguous() for name, t in record["model"].items()}, unfinished, metadata=header)
-    write_json(beside := path.with_suffix(".json"), {"format": FORMAT, **words})
+    write_json(beside, {"format": FORMAT, **words})
     return [path, beside]
+
+
+def _check_beside(path: Path) -> None:
+    """Raise a ValueError if this is a file that `save` did not write."""
+    if not path.exists():
+        return
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"{path} is there already, and is not detzoo's: choose another name, or move it")
 
 
 def check_suffix(path: Path) -> None:
@@ -159,10 +172,11 @@ def save_for(path: str | Path, opened: Opened, project: str, *, despite_numbers:
             have to be changed over there.
 
     Returns:
-        A line for each such difference.
+        A line for each such difference. The way to resize is told and is no reason not to write: training is with
+        antialiasing, and most others' code without.
 
     Raises:
-        ValueError: if that project has no such architecture, or other numbers.
+        ValueError: if that project has no such architecture, takes logits for something else, or has other numbers.
     """
     path = Path(path)
     check_suffix(path)
@@ -170,10 +184,9 @@ def save_for(path: str | Path, opened: Opened, project: str, *, despite_numbers:
         raise ValueError(f"no way to {project!r}: {suggest(project, EXPORTS)}")
     state = _exported(opened.model.state_dict(), project)
     differences = _differences(state, opened, project)
-    if differences and not despite_numbers:
-        raise ValueError(
-            "\n  - ".join([f"the code of {project} would use these weights with other numbers:", *differences])
-        )
+    if any(not line.startswith(RESIZE) for line in differences) and not despite_numbers:
+        told = [f"the code of {project} would use these weights with other numbers:", *differences]
+        raise ValueError("\n  - ".join([*told, "change them over there, and say that it is meant (--despite-numbers)"]))
     with replacing(path) as unfinished:
         _write_state(state, unfinished, path.suffix)
     return differences
@@ -211,13 +224,21 @@ def _differences(state: dict[str, Tensor], opened: Opened, project: str) -> list
     ]
     if not same:
         raise ValueError(f"{project} has no detector of this architecture: its code could not load these weights")
-    return min((_unlike(merged(imported), opened.config, project) for imported in same), key=len)
+    return min((_unlike(config_of(imported), opened.config, project) for imported in same), key=len)
 
 
 def _unlike(theirs: SSDConfig, ours: SSDConfig, project: str) -> list[str]:
+    """A line for each difference; what logits mean cannot be changed over there, so another loss is an error."""
+    if not logits_mean_the_same(theirs.loss, ours.loss):
+        raise ValueError(
+            f"{project} makes scores of logits as {_compact(theirs.loss)} has them, this detector was trained with "
+            f"{_compact(ours.loss)}: its scores would be wrong over there"
+        )
     there, here = theirs.as_dict(), ours.as_dict()
-    return [
+    ways = [config["preprocess"].pop("resize", None) for config in (here, there)]
+    lines = [
         f"{name}: {_compact(here[name])} here, {_compact(there[name])} in {project}"
         for name in NUMBERS
         if there[name] != here[name]
     ]
+    return lines + ([f"{RESIZE}{ways[0]} here, {ways[1]} in {project}"] if ways[0] != ways[1] else [])

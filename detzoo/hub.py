@@ -44,7 +44,8 @@ def fetch(
     """The local copy of `url`, downloaded unless the cache has it.
 
     Args:
-        url: http or https; its last part is the file's name in the cache.
+        url: http or https; its last part is the file's name in the cache, behind a digest of the whole where no hash
+            tells one file of this name from another.
         sha256: hexadecimal, all 64 digits or the first 8 or more, as torchvision's file names carry them. It is checked
             on every call, for cached files too. Without it nothing is known of the file but its length.
         sha1: all 40 digits, for a file whose publisher states no other hash; excludes `sha256`.
@@ -57,8 +58,9 @@ def fetch(
         DownloadError: no network, no such file, a cut connection, or contents that do not have the hash.
         ValueError: for another kind of address, or a hash that is none.
     """
-    target = _cache(cache_dir) / _file_name(url)
     wanted = _wanted(sha256, sha1)
+    apart = "" if wanted.digits else f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-"
+    target = _cache(cache_dir) / f"{apart}{_file_name(url)}"
     otherwise = _KEPT if resume else _OWN_WEIGHTS
     try:
         if target.exists():

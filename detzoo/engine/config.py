@@ -99,6 +99,7 @@ class TrainConfig:
         fast_dev_run: go through the whole program with so many training steps, in a folder that is thrown away; null
             for a run.
         test_only: evaluate `weights`, as the model that they are of, on dataset.val, and end.
+        trust_parts: with test_only, import parts that a checkpoint names by dotted path; only for files of your own.
         pictures: images of the validation set drawn at the end.
         picture_threshold: least score of a detection that is drawn.
     """
@@ -139,6 +140,7 @@ class TrainConfig:
     overfit_batches: int | None = None
     fast_dev_run: int | None = None
     test_only: bool = False
+    trust_parts: bool = False
     pictures: int = 8
     picture_threshold: float = 0.4
 

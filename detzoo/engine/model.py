@@ -9,11 +9,11 @@ import torch
 from .. import distributed
 from ..categories import Categories
 from ..lookup import split_part
-from ..models import MODELS, SSD, build_ssd, get_weight, load
+from ..models import SSD, build_ssd, get_weight, load
 from ..models.config import read_config
-from ..models.entry import check_numbers, read_weights
+from ..models.entry import check_same_network, read_weights
 from ..models.sizes import size_problem
-from ..models.weights import load_backbone_weights, load_weights, logits_mean_the_same
+from ..models.weights import is_file, load_backbone_weights, load_weights, logits_mean_the_same
 from .checkpoint import Progress
 from .config import TrainConfig
 from .ema import running_mean
@@ -55,17 +55,8 @@ def build_model(config: TrainConfig, categories: Categories, run: Run) -> SSD:
 def load_weights_alone(config: TrainConfig, device: torch.device) -> SSD:
     """What `weights` says, as the model that it is of, with the classes and the preprocessing it was trained with."""
     with distributed.main_first():
-        if _is_file(config.weights):
-            model = load(config.weights, trust_parts=True)  # the user's own command names the file
-        else:
-            weights = get_weight(config.weights)
-            entry = next(entry for entry in MODELS.values() if entry.weights is type(weights))
-            model = entry.build(weights=weights)
+        model = load(config.weights, trust_parts=config.trust_parts)
     return model.to(device).eval()
-
-
-def _is_file(weights: str) -> bool:
-    return Path(weights).suffix in (".pt", ".pth") or Path(weights).exists()
 
 
 @torch.no_grad()
@@ -152,11 +143,12 @@ def _load(model: SSD, config: TrainConfig, categories: Categories) -> None:
     """Weights of a file, or published ones by their full name; other class names, or another kind of loss, mean another
     class head.
     """
-    if _is_file(config.weights):
+    if is_file(config.weights):
         found = read_weights(Path(config.weights), read_config(config.model))
     else:
         found = get_weight(config.weights).read()
-    check_numbers(found, read_config(config.model), config.weights)
+    if found.config is not None:
+        check_same_network(found.config.as_dict(), read_config(config.model), config.weights)
     same = found.categories is None or found.categories.names == categories.names
     same = same and logits_mean_the_same(found.loss, read_config(config.model).loss)
     load_weights(model, found.state, class_head=same)

@@ -44,8 +44,11 @@ class Foreign:
         """Of the file, in hexadecimal; empty where there is none any more."""
         if not self.container.path.is_file():
             return ""
+        digest = hashlib.sha256()
         with self.container.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            while block := file.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
 
     def has(self, *names: str) -> bool:
         """Whether there are tensors of all these names."""

@@ -37,21 +37,23 @@ ORIGINS: dict[str, Origin] = {
 }
 
 
-def import_file(path: str | Path, origin: str | None = None, *, companion: str | Path | None = None) -> Imported:
+WHERE = "say which it is (detzoo.load, or the command detzoo convert FILE --origin ORIGIN -o FILE)"
+
+
+def import_file(path: str | Path, origin: str | None = None) -> Imported:
     """A detector of another project in detzoo's words, with the numbers of its origin.
 
     Args:
         path: the file.
         origin: a name in `ORIGINS`, with a slash and which of its models where these cannot be told apart; by default
             what the file says itself.
-        companion: of a .caffemodel, the prototxt.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: naming the file: for what cannot be read, is of no known origin or of another one than was said, or
             could be of several, which are listed then.
     """
-    foreign = Foreign.of(read_container(path, companion=companion))
+    foreign = Foreign.of(read_container(path))
     return convert(foreign, choose(foreign, origin))
 
 
@@ -88,9 +90,7 @@ def choose(foreign: Foreign, origin: str | None = None, origins: Mapping[str, Or
     best = hinted if len(hinted) == 1 else wanted
     if len(best) > 1:
         lines = [f"origin={reading.name!r}: {reading.about}" for reading in best]
-        raise ValueError(
-            "\n  - ".join([f"{path} could be several things, whose tensors look alike; say which it is:", *lines])
-        )
+        raise ValueError("\n  - ".join([f"{path} could be several things, whose tensors look alike; {WHERE}:", *lines]))
     return best[0]
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from .layouts import rgb_first
 from .names import StateDict, rename, rename_back
 from .numbers import CAFFE_MEAN, RATIOS_300, SIZES_300_COCO, SIZES_300_VOC, STEPS_300, sized_boxes, warp
-from .origin import Foreign, Imported, Reading, split_classes, usual_categories
+from .origin import Foreign, Imported, Reading, count_classes, usual_categories
 
 NAME = "ssd.pytorch"
 HOME = "https://github.com/amdegroot/ssd.pytorch"
@@ -21,19 +21,21 @@ RULES = {
     r"vgg\.(3[13])\.(.+)": "backbone.extras.0.{0:-30}.{1}",  # fc6 and fc7
     r"L2Norm\.weight": "backbone.norms.22.weight",
     **{rf"extras\.{i}\.(.+)": f"backbone.extras.{1 + i // 2}.{2 * (i % 2)}.{{0}}" for i in range(8)},
-    r"conf\.(.+)": "head.classification.{0}",
-    r"loc\.(.+)": "head.regression.{0}",
+    r"conf\.([0-5]\..+)": "head.classification.{0}",
+    r"loc\.([0-5]\..+)": "head.regression.{0}",
 }
 FIRST = "backbone.trunk.0.weight"
 V2_SHA256 = "3d147eb48c8f3771101e12ff14d8105b935d2e4e08fa471e2ee5a2426c20d61e"
 COCO_CLASSES = (81, 201)  # 201 is what its config says of COCO
+BOXES = (4, 6, 6, 6, 4, 4)  # of a cell
+CLASS_HEADS, BOX_HEADS = ([f"{head}.{level}" for level in range(len(BOXES))] for head in ("conf", "loc"))
 
 
 def readings(foreign: Foreign) -> list[Reading]:
     """The layouts are all the same; default boxes and the order of colours go by the data set, or the file's name."""
     if not foreign.has("vgg.0.weight", "L2Norm.weight", "loc.0.weight", "conf.0.bias"):
         return []
-    classes = split_classes(foreign.state["conf.0.bias"], boxes=4, where="conf.0.bias")
+    classes = foreign.shape("conf.0.bias")[0] // BOXES[0]  # whether that goes up is for conversion to say
     voc = Reading(f"{NAME}/voc", "SSD300 with VOC's default boxes", partial(_convert, sizes=SIZES_300_VOC))
     coco = Reading(f"{NAME}/coco", "SSD300 with COCO's default boxes", partial(_convert, sizes=SIZES_300_COCO))
     if classes in COCO_CLASSES:
@@ -52,8 +54,8 @@ def export(state: Mapping[str, Tensor]) -> StateDict:
 
 
 def _convert(foreign: Foreign, sizes: list[float], clip: str = "centres_and_sizes") -> Imported:
+    num_classes = count_classes(foreign.state, CLASS_HEADS, BOX_HEADS, BOXES)
     state = rename(foreign.state, RULES)
-    num_classes = split_classes(state["head.classification.0.bias"], boxes=4, where="conf.0.bias")
     categories, assumed = usual_categories(num_classes)
     config = {
         "num_classes": num_classes,

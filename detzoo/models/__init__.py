@@ -13,35 +13,42 @@ from .catalogue import (
 from .config import SSDConfig
 from .from_torchvision import from_torchvision
 from .opening import load
-from .ssd import SSD
-from .ssd_mobilenet import (
+from .presets import (
     SSD300_MOBILENET_V1,
+    SSD300_RESNET18,
+    SSD300_RESNET34,
+    SSD300_RESNET50,
+    SSD300_RESNET101,
+    SSD300_VGG16,
+    SSD512_RESNET50,
+    SSD512_VGG16,
     SSDLITE300_MOBILENET_V1,
     SSDLITE300_MOBILENET_V2,
+    SSDLITE300_SQUEEZENET1_1,
+    SSDLITE320_MOBILENET_V2,
+    SSDLITE320_MOBILENET_V3_LARGE,
+    SSDLITE320_MOBILENET_V3_SMALL,
+    SSDLITE320_TIMM,
+    TINY_SSD,
+)
+from .ssd import SSD
+from .ssd_mobilenet import (
     ssd300_mobilenet_v1,
     ssdlite300_mobilenet_v1,
     ssdlite300_mobilenet_v2,
 )
 from .ssd_resnet import (
-    SSD300_RESNET18,
-    SSD300_RESNET34,
-    SSD300_RESNET50,
-    SSD300_RESNET101,
-    SSD512_RESNET50,
     ssd300_resnet18,
     ssd300_resnet34,
     ssd300_resnet50,
     ssd300_resnet101,
     ssd512_resnet50,
 )
-from .ssd_squeezenet import SSDLITE300_SQUEEZENET1_1, ssdlite300_squeezenet1_1
-from .ssd_timm import SSDLITE320_TIMM, ssdlite320_timm
-from .ssd_tiny import TINY_SSD, tiny_ssd
-from .ssd_vgg import SSD300_VGG16, SSD512_VGG16, ssd300_vgg16, ssd512_vgg16
+from .ssd_squeezenet import ssdlite300_squeezenet1_1
+from .ssd_timm import ssdlite320_timm
+from .ssd_tiny import tiny_ssd
+from .ssd_vgg import ssd300_vgg16, ssd512_vgg16
 from .ssdlite import (
-    SSDLITE320_MOBILENET_V2,
-    SSDLITE320_MOBILENET_V3_LARGE,
-    SSDLITE320_MOBILENET_V3_SMALL,
     ssdlite320_mobilenet_v2,
     ssdlite320_mobilenet_v3_large,
     ssdlite320_mobilenet_v3_small,

@@ -35,10 +35,9 @@ def for_classes(model: SSD, config: SSDConfig, categories: Categories) -> SSD:
     new = build_ssd(replace(config, num_classes=None), categories=categories)
     labels = categories.labels_in(model.categories)
     old, own = model.state_dict(), new.state_dict()
-    kept = {key: old[key] for key in own if key not in class_tensors(config)}
     boxes = model.default_boxes.boxes_per_cell
     heads = {key: _kept_rows(old[key], own[key], labels, boxes[_level(key)]) for key in class_tensors(config)}
-    load_weights(new, {**kept, **heads})
+    load_weights(new, {**old, **heads})
     fresh = [name for name, label in zip(categories.names, labels[1:], strict=True) if label == 0]
     logger.info("classes kept: %d of %d; from scratch: %s", len(categories) - len(fresh), len(categories), fresh)
     return new.eval()

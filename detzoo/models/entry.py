@@ -17,6 +17,7 @@ from .weights import (
     Found,
     WeightsEnum,
     found_in,
+    is_file,
     load_backbone_weights,
     load_weights,
     logits_mean_the_same,
@@ -63,14 +64,14 @@ def make_model(
     if chosen is not None and weights_backbone is not None:
         raise ValueError("weights and weights_backbone exclude each other: the former contain a trunk")
     found = _read(chosen, config, progress) if chosen is not None else None
-    if found is not None:
-        config = replace(config, **found.numbers)
+    if found is not None and found.config is not None:
+        config = _numbers_of(found.config, config, chosen)
     if found is not None and not logits_mean_the_same(found.loss, config.loss):
         raise ValueError(
             f"{chosen} was trained with another kind of loss, {found.loss}: its logits mean something else than this "
             f"model takes them for; detzoo.load({str(chosen)!r}) builds the model that it was trained as"
         )
-    if num_classes is None and found is not None and "num_classes" not in found.numbers:
+    if num_classes is None and found is not None and found.config is None:
         num_classes = num_classes_of(found.state, _boxes_per_cell(config))
     if num_classes is not None:
         config = replace(config, num_classes=num_classes)
@@ -101,15 +102,22 @@ def choose_weights(
             expected = catalogue.__name__ if catalogue else "the path of a file: none are published"
             raise ValueError(f"{weights} are weights of another model: expected {expected}")
         return weights
-    if isinstance(weights, str) and not _looks_like_path(weights):
+    if isinstance(weights, str) and not is_file(weights):
         if catalogue is None:
             raise ValueError("no weights of this model are published: train it, or give weights=PATH")
         return catalogue.find(weights)
     return None if weights is None else Path(weights)
 
 
-def _looks_like_path(text: str) -> bool:
-    return "/" in text or "\\" in text or Path(text).suffix in (".pth", ".pt") or Path(text).is_file()
+def _numbers_of(found: SSDConfig, preset: SSDConfig, chosen: WeightsEnum | Path) -> SSDConfig:
+    """The config that belongs to another project's weights; a file of them must be of the preset's trunk."""
+    trunk, wanted = (split_part(config.backbone, "backbone")[0] for config in (found, preset))
+    if isinstance(chosen, Path) and trunk != wanted:
+        raise ValueError(
+            f"{chosen} is a detector with the trunk {trunk}, this model has {wanted}: detzoo.load({str(chosen)!r}) "
+            "builds what it is"
+        )
+    return found
 
 
 def _read(chosen: WeightsEnum | Path, config: SSDConfig, progress: bool) -> Found:
@@ -130,29 +138,22 @@ def read_weights(path: Path, config: SSDConfig) -> Found:
     record = record_in(container)
     if record is None:
         return found_in(container)
-    _check_same_network(record["config"], config, path)
+    check_same_network(record["config"], config, path)
     return Found(record["model"], categories_of(record), record["config"].get("loss", "multibox"))
 
 
-def check_numbers(found: Found, config: SSDConfig, source: str) -> None:
-    """Raise a ValueError where weights of another project belong to a network with other numbers than this config's."""
-    here = config.as_dict()
-    other = [name for name in NETWORK if name in found.numbers and found.numbers[name] != here[name]]
-    if other:
-        raise ValueError(
-            f"{source} belongs to a detector with another {', '.join(other)}: give model the numbers that `detzoo "
-            "inspect` prints for this file, or they will mean something else"
-        )
+def check_same_network(trained: Mapping[str, Any], config: SSDConfig, path: str | Path) -> None:
+    """Equal shapes hide different default boxes: what gives the numbers their meaning must be the same.
 
-
-def _check_same_network(trained: Mapping[str, Any], config: SSDConfig, path: Path) -> None:
-    """Equal shapes hide different default boxes: what gives the numbers their meaning must be the same."""
+    Raises:
+        ValueError: naming the fields of the config that differ.
+    """
     here = config.as_dict()
     other = [name for name in NETWORK if trained.get(name) != here[name]]
     if other:
         raise ValueError(
             f"{path} was trained with another {', '.join(other)} than this model has: detzoo.load({str(path)!r}) "
-            "builds the model that it was trained as"
+            "builds the model that it was trained as, and `detzoo inspect` prints its numbers"
         )
 
 

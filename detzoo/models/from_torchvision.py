@@ -50,6 +50,8 @@ def _listed(maps: Any) -> list[Tensor]:
 def from_torchvision(detector: TorchvisionSSD, *, categories: Categories | None = None) -> SSD:
     """The same detector with detzoo's default boxes, matcher, loss, preprocessing and suppression around its network.
 
+    It is in eval mode, and so is the network that the two share.
+
     For what was built of a backbone, default boxes or a head of one's own: a file of its weights does not say what they
     are of. (Files of `ssd300_vgg16` and `ssdlite320_mobilenet_v3_large` are read by `detzoo.load`.)
 
@@ -68,23 +70,27 @@ def from_torchvision(detector: TorchvisionSSD, *, categories: Categories | None 
     width, height = transform.fixed_size
     channels, num_classes = _measure(detector, (height, width))
     coder = BoxCoder(tuple(detector.box_coder.weights), detector.box_coder.bbox_xform_clip)
-    return SSD(
-        backbone=_Maps(detector.backbone, channels),
-        default_boxes=DefaultBoxGenerator(
-            [pairs.tolist() for pairs in anchors._wh_pairs],
-            steps=anchors.steps,
-            clip="sizes" if anchors.clip else "none",
-        ),
-        head=_Outputs(detector.head, num_classes),
-        matcher=SSDMatcher(detector.proposal_matcher.high_threshold),
-        coder=coder,
-        loss=MultiBoxLoss(negatives_per_positive=detector.neg_to_pos_ratio, coder=coder),
-        preprocess=Preprocess((height, width), tuple(transform.image_mean), tuple(transform.image_std), "bilinear"),
-        postprocess=Postprocess(
-            detector.score_thresh, detector.nms_thresh, detector.topk_candidates, detector.detections_per_img
-        ),
-        categories=categories,
-    ).eval()
+    return (
+        SSD(
+            backbone=_Maps(detector.backbone, channels),
+            default_boxes=DefaultBoxGenerator(
+                [pairs.tolist() for pairs in anchors._wh_pairs],
+                steps=anchors.steps,
+                clip="sizes" if anchors.clip else "none",
+            ),
+            head=_Outputs(detector.head, num_classes),
+            matcher=SSDMatcher(detector.proposal_matcher.high_threshold),
+            coder=coder,
+            loss=MultiBoxLoss(negatives_per_positive=detector.neg_to_pos_ratio, coder=coder),
+            preprocess=Preprocess((height, width), tuple(transform.image_mean), tuple(transform.image_std), "bilinear"),
+            postprocess=Postprocess(
+                detector.score_thresh, detector.nms_thresh, detector.topk_candidates, detector.detections_per_img
+            ),
+            categories=categories,
+        )
+        .to(next(detector.parameters()).device)
+        .eval()
+    )
 
 
 @torch.no_grad()

@@ -1,24 +1,23 @@
 """One door for everything that is a trained detector."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from ..categories import Categories
 from ..hub import fetch
 from ..importers import Foreign, Imported, choose, convert
-from ..importers.readers import read_container
-from ..importers.readers.tensorflow_bundle import index_of
+from ..importers.readers import index_of, read_container
 from ..lookup import suggest
 from .build import build_ssd
 from .checkpoint import checkpoint_in, model_of, record_in
 from .classes import for_classes
 from .config import SSDConfig, read_config
 from .entry import choose_weights
+from .presets import config_of
 from .ssd import SSD
 from .weights import StateDict, WeightsEnum, load_weights
-from .zoo import MODELS, Entry, get_weight
+from .zoo import MODELS, get_weight
 
 
 class Opened(NamedTuple):
@@ -85,8 +84,7 @@ def _open_file(path: Path, origin: str | None, trust_parts: bool) -> Opened:
 
 def build_imported(imported: Imported, forget: Callable[[], None] | None = None) -> Opened:
     """The detector of another project, with its weights; `forget` gives the memory of its file back."""
-    config = replace(MODELS[imported.model].config, **imported.config)
-    return _filled(config, imported.state, imported.categories, forget)
+    return _filled(config_of(imported), imported.state, imported.categories, forget)
 
 
 def _filled(
@@ -101,16 +99,13 @@ def _filled(
 
 
 def _open_name(name: str) -> Opened:
-    entry, weights = _published(name)
-    found = weights.read()
-    return _filled(replace(entry.config, **found.numbers), found.state, found.categories)
+    found = _published(name).read()
+    return _filled(found.config, found.state, found.categories)
 
 
-def _published(name: str) -> tuple[Entry, WeightsEnum]:
-    """The model of a name, and its weights."""
+def _published(name: str) -> WeightsEnum:
     if name in MODELS:
-        return MODELS[name], choose_weights(MODELS[name].weights, pretrained=True, weights=None)
+        return choose_weights(MODELS[name].weights, pretrained=True, weights=None)
     if "." not in name:
         raise ValueError(f"no model {name!r}: not a file or folder that exists, and no name: {suggest(name, MODELS)}")
-    weights = get_weight(name)
-    return next(entry for entry in MODELS.values() if entry.weights is type(weights)), weights
+    return get_weight(name)

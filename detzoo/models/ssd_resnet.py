@@ -1,61 +1,11 @@
 """SSD with ResNets as NVIDIA trains it ("SSD300 v1.1", DeepLearningExamples, PyTorch/Detection/SSD)."""
 
-from dataclasses import replace
 from typing import Any
 
 from .catalogue import SSD300_ResNet50_Weights
-from .config import SSDConfig
 from .entry import WeightsLike, make_model
+from .presets import SSD300_RESNET18, SSD300_RESNET34, SSD300_RESNET50, SSD300_RESNET101, SSD512_RESNET50
 from .ssd import SSD
-from .ssd_vgg import SSD512_VGG16
-
-SSD300_RESNET50 = SSDConfig(
-    backbone={"name": "resnet50"},
-    default_boxes={
-        "name": "sizes",  # the SSD paper's for COCO
-        "min_sizes": (21, 45, 99, 153, 207, 261),
-        "max_sizes": (45, 99, 153, 207, 261, 315),
-        "aspect_ratios": ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)),
-        "steps": (8, 16, 32, 64, 100, 300),
-        "clip": "centres_and_sizes",
-    },
-    size=(300, 300),
-    num_classes=81,
-    head={"name": "ssd"},
-    matcher={"name": "ssd", "iou_threshold": 0.5},
-    coder={"name": "centre_size", "max_log_size": None},
-    loss={
-        "name": "multibox",
-        "negatives_per_positive": 3.0,
-        "minimum_negatives": 0,
-        "box": "smooth_l1",
-        "box_weight": 1.0,
-    },
-    preprocess={
-        "name": "warp",
-        "mean": (0.485, 0.456, 0.406),
-        "std": (0.229, 0.224, 0.225),
-        "resize": "bilinear_antialias",  # Pillow's, in its training and evaluation
-    },
-    postprocess={  # those of its COCO evaluation; the score threshold is fixed in its code
-        "name": "nms",
-        "score_threshold": 0.05,
-        "iou_threshold": 0.5,
-        "top_k": 200,
-        "detections_per_image": 200,
-    },
-)
-SSD300_RESNET18 = replace(SSD300_RESNET50, backbone={"name": "resnet18"})
-SSD300_RESNET34 = replace(SSD300_RESNET50, backbone={"name": "resnet34"})
-SSD300_RESNET101 = replace(SSD300_RESNET50, backbone={"name": "resnet101"})
-
-# The same cut at the size and with the maps of VGG's SSD512; NVIDIA has no such model, and GluonCV's keeps conv5_x.
-SSD512_RESNET50 = replace(
-    SSD300_RESNET50,
-    backbone={"name": "resnet50", "extras": "ssd512"},
-    default_boxes=SSD512_VGG16.default_boxes,
-    size=SSD512_VGG16.size,
-)
 
 
 def ssd300_resnet50(

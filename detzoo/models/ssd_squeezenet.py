@@ -1,14 +1,10 @@
 """SSDlite with SqueezeNet 1.1, as pytorch-ssd has it (github.com/qfgaohao/pytorch-ssd)."""
 
-from dataclasses import replace
 from typing import Any
 
 from .entry import WeightsLike, make_model
+from .presets import SSDLITE300_SQUEEZENET1_1
 from .ssd import SSD
-from .ssd_mobilenet import SSDLITE300_MOBILENET_V1
-
-# Default boxes and all else are those of its MobileNetV1, the step of 16 pixels on a map of 17 cells a side included.
-SSDLITE300_SQUEEZENET1_1 = replace(SSDLITE300_MOBILENET_V1, backbone={"name": "squeezenet1_1"})
 
 
 def ssdlite300_squeezenet1_1(

@@ -4,20 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 from .entry import WeightsLike, make_model
+from .presets import SSDLITE320_TIMM
 from .ssd import SSD
-from .ssdlite import SSDLITE320_MOBILENET_V3_LARGE
-
-SSDLITE320_TIMM = replace(
-    SSDLITE320_MOBILENET_V3_LARGE,
-    backbone={"name": "timm/mobilenetv4_conv_small", "levels": 6, "first_stride": 16, "extras": "ssdlite"},
-    default_boxes={"name": "linear", "aspect_ratios": (2, 3)},  # scales follow from the trunk's levels and stride
-    preprocess={  # for most of timm's weights
-        "name": "warp",
-        "mean": (0.485, 0.456, 0.406),
-        "std": (0.229, 0.224, 0.225),
-        "resize": "bilinear",
-    },
-)
 
 
 def ssdlite320_timm(

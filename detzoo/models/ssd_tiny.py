@@ -1,53 +1,10 @@
 """TinySSD of Dive into Deep Learning (d2l.ai, chapter "Single Shot Multibox Detection")."""
 
-import math
 from typing import Any
 
-from .config import SSDConfig
 from .entry import WeightsLike, make_model
+from .presets import TINY_SSD
 from .ssd import SSD
-
-# sides of the two squares of each level, as fractions of the image; the ratios 2 and 1/2 have the first one's area
-SQUARES = ((0.2, 0.272), (0.37, 0.447), (0.54, 0.619), (0.71, 0.79), (0.88, 0.961))
-ROOT = math.sqrt(2)
-
-TINY_SSD = SSDConfig(
-    backbone={"name": "tiny_ssd"},
-    default_boxes={
-        "name": "shapes",
-        "shapes": tuple(
-            ((low, low), (high, high), (low * ROOT, low / ROOT), (low / ROOT, low * ROOT)) for low, high in SQUARES
-        ),
-        "steps": None,
-        "clip": "none",
-    },
-    size=(256, 256),
-    num_classes=2,
-    head={"name": "ssd"},
-    matcher={"name": "ssd", "iou_threshold": 0.5},
-    coder={"name": "centre_size", "max_log_size": None},
-    loss={
-        "name": "multibox",
-        "negatives_per_positive": 3.0,
-        "minimum_negatives": 0,
-        "box": "smooth_l1",
-        "box_weight": 1.0,
-    },
-    preprocess={  # bytes as they are
-        "name": "warp",
-        "mean": (0.0, 0.0, 0.0),
-        "std": (1 / 255, 1 / 255, 1 / 255),
-        "resize": "bilinear_antialias",
-    },
-    # Overlap and score are the book's, which suppresses across classes and without limits; it has one class.
-    postprocess={
-        "name": "nms",
-        "score_threshold": 0.01,
-        "iou_threshold": 0.5,
-        "top_k": 400,
-        "detections_per_image": 200,
-    },
-)
 
 
 def tiny_ssd(

@@ -4,51 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 from .catalogue import SSDLite320_MobileNet_V2_Weights, SSDLite320_MobileNet_V3_Large_Weights
-from .config import SSDConfig
 from .entry import WeightsLike, make_model
+from .presets import SSDLITE320_MOBILENET_V2, SSDLITE320_MOBILENET_V3_LARGE, SSDLITE320_MOBILENET_V3_SMALL
 from .ssd import SSD
-
-SSDLITE320_MOBILENET_V3_LARGE = SSDConfig(
-    backbone={"name": "mobilenet_v3_large", "reduced_tail": True},
-    default_boxes={
-        "name": "scales",
-        "scales": (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0),  # linear from 0.2 to 0.95 (SSD, equation 4)
-        "aspect_ratios": ((2, 3),) * 6,
-        "steps": None,
-        "clip": "sizes",
-    },
-    size=(320, 320),
-    num_classes=91,
-    head={"name": "ssdlite"},
-    matcher={"name": "ssd", "iou_threshold": 0.5},
-    coder={"name": "centre_size"},
-    loss={
-        "name": "multibox",
-        "negatives_per_positive": 3.0,
-        "minimum_negatives": 0,
-        "box": "smooth_l1",
-        "box_weight": 1.0,
-    },
-    preprocess={"name": "warp", "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "resize": "bilinear"},
-    postprocess={
-        "name": "nms",
-        "score_threshold": 0.001,
-        "iou_threshold": 0.55,
-        "top_k": 300,
-        "detections_per_image": 300,
-    },
-)
-
-SSDLITE320_MOBILENET_V3_SMALL = replace(
-    SSDLITE320_MOBILENET_V3_LARGE, backbone={"name": "mobilenet_v3_small", "reduced_tail": True, "width": 1.0}
-)
-
-# The paper's taps, TensorFlow's extra blocks and constants, and torchvision's default boxes, six a cell on every level.
-# MMDetection's first map leaves before the expansion, and its boxes are others.
-SSDLITE320_MOBILENET_V2 = replace(
-    SSDLITE320_MOBILENET_V3_LARGE,
-    backbone={"name": "mobilenet_v2", "width": 1.0, "extras": "ssdlite", "first_map": "expansion"},
-)
 
 
 def ssdlite320_mobilenet_v3_large(

@@ -21,13 +21,16 @@ from ..files import unpack
 from ..hub import fetch, found_by_hand
 from ..importers import Foreign, Imported, choose, convert, import_file
 from ..importers import torchvision as from_torchvision
-from ..importers.readers import Container, read_container, state_dict_in
+from ..importers.readers import Container, index_of, read_container, state_dict_in
 from ..lookup import Part, split_part, suggest
+from .config import SSDConfig
+from .presets import config_of
 
 logger = logging.getLogger("detzoo")
 
 StateDict = dict[str, Tensor]
 CLASS_HEAD = "head.classification."
+SUFFIXES = (".pth", ".pt", ".safetensors", ".caffemodel", ".pb", ".ckpt")  # of files of weights
 _COUNTER = ".num_batches_tracked"  # in no file from before PyTorch 0.4.1, and of no account to a trained network
 
 
@@ -38,13 +41,20 @@ class Found(NamedTuple):
         state: names and tensors.
         categories: what their labels mean; None where nobody says.
         loss: that they were trained with.
-        numbers: fields of `SSDConfig` in which their origin differs from the preset: they belong to the weights.
+        config: of the detector of another project that they are, whose numbers belong to them; None for weights that
+            are detzoo's own.
     """
 
     state: StateDict
     categories: Categories | None
     loss: Part = "multibox"
-    numbers: Mapping[str, Any] = {}
+    config: SSDConfig | None = None
+
+
+def is_file(weights: str) -> bool:
+    """Whether this is the path of a file, and no name of weights: it is there, or looks like one that should be."""
+    path = Path(weights)
+    return "/" in weights or "\\" in weights or path.suffix in SUFFIXES or path.exists() or index_of(path) is not None
 
 
 def logits_mean_the_same(loss: Part, other: Part) -> bool:
@@ -68,7 +78,8 @@ class Weights:
         meta: metrics, recipe, origin, size and licence, as the publisher states them.
         reading: how `detzoo.importers` has to understand it, where that is not torchvision's.
         sha1: its hash, where the publisher states that one.
-        file: the name of a file that nobody but a person can fetch, and puts into the cache.
+        file: the name of a file that nobody but a person can fetch, and puts into the cache, out of its archive if it
+            comes in one, with the prototxt or the other files that come with it.
         member: what is meant inside of an archive: a folder and a name in it.
     """
 
@@ -99,7 +110,7 @@ class Weights:
 
 
 class WeightsEnum(Enum):
-    """Weights of one model; members are `Weights`, and `DEFAULT` is the best of them."""
+    """Weights of one model; members are `Weights`, and `DEFAULT` is what `pretrained=True` means."""
 
     @property
     def url(self) -> str:
@@ -161,22 +172,22 @@ def read_file(path: str | Path) -> Any:
         ) from error
 
 
-def found_in(container: Container, origin: str | None = None) -> Found:
+def found_in(container: Container) -> Found:
     """Weights of a detector in a file that is no checkpoint of detzoo's.
 
-    Args:
-        container: the file that was read.
-        origin: whose file it is, where it could be of several (see `detzoo.importers.import_file`).
+    Raises:
+        ValueError: for a file that is no detector's, or could be of several origins.
     """
     foreign = Foreign.of(container)
-    if origin is None and any(key.startswith(CLASS_HEAD) for key in foreign.state):
+    if any(key.startswith(CLASS_HEAD) for key in foreign.state):
         return Found(foreign.state, None)  # detzoo's own names
-    imported = convert(foreign, choose(foreign, origin))
+    imported = convert(foreign, choose(foreign))
     return _found(imported, imported.categories)
 
 
 def _found(imported: Imported, categories: Categories | None) -> Found:
-    return Found(imported.state, categories, imported.config.get("loss", "multibox"), imported.config)
+    config = config_of(imported)
+    return Found(imported.state, categories, config.loss, config)
 
 
 @contextmanager

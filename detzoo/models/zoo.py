@@ -15,35 +15,25 @@ from .catalogue import (
 )
 from .config import SSDConfig
 from .entry import WeightsLike
+from .presets import PRESETS
 from .ssd import SSD
 from .ssd_mobilenet import (
-    SSD300_MOBILENET_V1,
-    SSDLITE300_MOBILENET_V1,
-    SSDLITE300_MOBILENET_V2,
     ssd300_mobilenet_v1,
     ssdlite300_mobilenet_v1,
     ssdlite300_mobilenet_v2,
 )
 from .ssd_resnet import (
-    SSD300_RESNET18,
-    SSD300_RESNET34,
-    SSD300_RESNET50,
-    SSD300_RESNET101,
-    SSD512_RESNET50,
     ssd300_resnet18,
     ssd300_resnet34,
     ssd300_resnet50,
     ssd300_resnet101,
     ssd512_resnet50,
 )
-from .ssd_squeezenet import SSDLITE300_SQUEEZENET1_1, ssdlite300_squeezenet1_1
-from .ssd_timm import SSDLITE320_TIMM, ssdlite320_timm
-from .ssd_tiny import TINY_SSD, tiny_ssd
-from .ssd_vgg import SSD300_VGG16, SSD512_VGG16, ssd300_vgg16, ssd512_vgg16
+from .ssd_squeezenet import ssdlite300_squeezenet1_1
+from .ssd_timm import ssdlite320_timm
+from .ssd_tiny import tiny_ssd
+from .ssd_vgg import ssd300_vgg16, ssd512_vgg16
 from .ssdlite import (
-    SSDLITE320_MOBILENET_V2,
-    SSDLITE320_MOBILENET_V3_LARGE,
-    SSDLITE320_MOBILENET_V3_SMALL,
     ssdlite320_mobilenet_v2,
     ssdlite320_mobilenet_v3_large,
     ssdlite320_mobilenet_v3_small,
@@ -62,24 +52,30 @@ class Entry(NamedTuple):
 
 
 MODELS: dict[str, Entry] = {
-    "ssd300_mobilenet_v1": Entry(ssd300_mobilenet_v1, SSD300_MOBILENET_V1, SSD300_MobileNet_V1_Weights),
-    "ssd300_resnet18": Entry(ssd300_resnet18, SSD300_RESNET18, None),
-    "ssd300_resnet34": Entry(ssd300_resnet34, SSD300_RESNET34, None),
-    "ssd300_resnet50": Entry(ssd300_resnet50, SSD300_RESNET50, SSD300_ResNet50_Weights),
-    "ssd300_resnet101": Entry(ssd300_resnet101, SSD300_RESNET101, None),
-    "ssd300_vgg16": Entry(ssd300_vgg16, SSD300_VGG16, SSD300_VGG16_Weights),
-    "ssd512_resnet50": Entry(ssd512_resnet50, SSD512_RESNET50, None),
-    "ssd512_vgg16": Entry(ssd512_vgg16, SSD512_VGG16, SSD512_VGG16_Weights),
-    "ssdlite300_mobilenet_v1": Entry(ssdlite300_mobilenet_v1, SSDLITE300_MOBILENET_V1, None),
-    "ssdlite300_mobilenet_v2": Entry(ssdlite300_mobilenet_v2, SSDLITE300_MOBILENET_V2, SSDLite300_MobileNet_V2_Weights),
-    "ssdlite300_squeezenet1_1": Entry(ssdlite300_squeezenet1_1, SSDLITE300_SQUEEZENET1_1, None),
-    "ssdlite320_mobilenet_v2": Entry(ssdlite320_mobilenet_v2, SSDLITE320_MOBILENET_V2, SSDLite320_MobileNet_V2_Weights),
-    "ssdlite320_mobilenet_v3_large": Entry(
-        ssdlite320_mobilenet_v3_large, SSDLITE320_MOBILENET_V3_LARGE, SSDLite320_MobileNet_V3_Large_Weights
+    "ssd300_mobilenet_v1": Entry(ssd300_mobilenet_v1, PRESETS["ssd300_mobilenet_v1"], SSD300_MobileNet_V1_Weights),
+    "ssd300_resnet18": Entry(ssd300_resnet18, PRESETS["ssd300_resnet18"], None),
+    "ssd300_resnet34": Entry(ssd300_resnet34, PRESETS["ssd300_resnet34"], None),
+    "ssd300_resnet50": Entry(ssd300_resnet50, PRESETS["ssd300_resnet50"], SSD300_ResNet50_Weights),
+    "ssd300_resnet101": Entry(ssd300_resnet101, PRESETS["ssd300_resnet101"], None),
+    "ssd300_vgg16": Entry(ssd300_vgg16, PRESETS["ssd300_vgg16"], SSD300_VGG16_Weights),
+    "ssd512_resnet50": Entry(ssd512_resnet50, PRESETS["ssd512_resnet50"], None),
+    "ssd512_vgg16": Entry(ssd512_vgg16, PRESETS["ssd512_vgg16"], SSD512_VGG16_Weights),
+    "ssdlite300_mobilenet_v1": Entry(ssdlite300_mobilenet_v1, PRESETS["ssdlite300_mobilenet_v1"], None),
+    "ssdlite300_mobilenet_v2": Entry(
+        ssdlite300_mobilenet_v2, PRESETS["ssdlite300_mobilenet_v2"], SSDLite300_MobileNet_V2_Weights
     ),
-    "ssdlite320_mobilenet_v3_small": Entry(ssdlite320_mobilenet_v3_small, SSDLITE320_MOBILENET_V3_SMALL, None),
-    "ssdlite320_timm": Entry(ssdlite320_timm, SSDLITE320_TIMM, None),
-    "tiny_ssd": Entry(tiny_ssd, TINY_SSD, None),
+    "ssdlite300_squeezenet1_1": Entry(ssdlite300_squeezenet1_1, PRESETS["ssdlite300_squeezenet1_1"], None),
+    "ssdlite320_mobilenet_v2": Entry(
+        ssdlite320_mobilenet_v2, PRESETS["ssdlite320_mobilenet_v2"], SSDLite320_MobileNet_V2_Weights
+    ),
+    "ssdlite320_mobilenet_v3_large": Entry(
+        ssdlite320_mobilenet_v3_large, PRESETS["ssdlite320_mobilenet_v3_large"], SSDLite320_MobileNet_V3_Large_Weights
+    ),
+    "ssdlite320_mobilenet_v3_small": Entry(
+        ssdlite320_mobilenet_v3_small, PRESETS["ssdlite320_mobilenet_v3_small"], None
+    ),
+    "ssdlite320_timm": Entry(ssdlite320_timm, PRESETS["ssdlite320_timm"], None),
+    "tiny_ssd": Entry(tiny_ssd, PRESETS["tiny_ssd"], None),
 }
 
 

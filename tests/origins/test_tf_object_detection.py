@@ -149,6 +149,7 @@ def test_suppression(lite, naive):
     [
         ("v1", "tf-object-detection/mobilenet_v1", "SSD with MobilenetV1", 6_819_839),
         ("v2", "tf-object-detection/mobilenet_v2", "SSD with MobilenetV2", 16_837_567),
+        ("v2-plain", "tf-object-detection/mobilenet_v2", "SSD with MobilenetV2", 18_469_631),
         ("v2-lite", "tf-object-detection/mobilenet_v2", "SSDlite with MobilenetV2", 4_500_543),
     ],
 )
@@ -170,10 +171,8 @@ def test_extra_blocks_may_be_separable_in_either():
         found |= {name: (1, 1, channels, outputs), f"{block}_depthwise/depthwise_weights": (3, 3, channels, 1), **norms}
     opened = build_imported(imported(foreign(hollow(found))))
     assert opened.config.backbone["extras"] == "tensorflow_lite"
-    plain = {name: shape for name, shape in shapes("v2").items() if not ("_2_Conv2d_" in name and "_depthwise" in name)}
-    for name in [name for name in plain if "_2_Conv2d_" in name and name.endswith("/weights")]:
-        plain[name] = (3, 3, *plain[name][2:])
-    assert build_imported(imported(foreign(hollow(plain)))).config.backbone["extras"] == "ssd"
+    (plain,) = readings_of(foreign(hollow(shapes("v2-plain"))))
+    assert plain.convert(foreign(hollow(shapes("v2-plain")))).config["backbone"]["extras"] == "ssd"
 
 
 def tf_norms() -> tuple[str, ...]:

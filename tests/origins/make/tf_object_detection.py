@@ -28,7 +28,7 @@ SIZE = (300, 300)
 # Of some weights. What a residual adds is small, or else the sums grow, and rounding errors with them.
 FACTORS = {"/project/": 0.5, "BoxEncodingPredictor/": 0.7, "ClassPredictor/": 1.6}
 SUPPRESSION = "Postprocessor/BatchMultiClassNonMaxSuppression/map/while/MultiClassNonMaxSuppression"
-# As in the configs that were published with the three; what is left out is the default.
+# As in the configs that were published with such models; what is left out is the default.
 CONFIG = """
 ssd {
   num_classes: 90
