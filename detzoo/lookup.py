@@ -29,8 +29,13 @@ class ConfigError(ValueError):
 
 def suggest(word: str, known: Collection[str]) -> str:
     """The tail of an error message: the nearest known word, or all of them where none is near."""
-    near = difflib.get_close_matches(str(word), known, n=1, cutoff=0.5)  # YAML has keys that are numbers
-    return f"did you mean {near[0]!r}?" if near else f"expected one of: {', '.join(sorted(known)) or '(none)'}"
+    near = _nearest(word, known, 0.5)
+    return f"did you mean {near!r}?" if near else f"expected one of: {', '.join(sorted(known)) or '(none)'}"
+
+
+def _nearest(word: str, known: Collection[str], alike: float) -> str | None:
+    """The known word that is most like this one, from 0 for not at all to 1, if any is as much as that."""
+    return next(iter(difflib.get_close_matches(str(word), known, n=1, cutoff=alike)), None)  # YAML's keys: numbers, too
 
 
 def lookup(table: Mapping[str, Any], name: str, what: str) -> Any:
@@ -83,7 +88,7 @@ def resolve_part(
         part: what to look up in it.
         what: the part's name in messages.
         derived: parameters that the caller fills in itself and that a config must not name.
-        path: the part's place on a command line that can empty it first; None where none can.
+        path: the part's place on a command line that can empty it first; None in Python, and where none can.
 
     Raises:
         ConfigError: listing every unknown, missing or ill-typed option.
@@ -99,7 +104,8 @@ def resolve_part(
     own = {option: value for option, value in options.items() if option not in owners}
     problems = option_problems(builder, own, what, derived)
     if owners:
-        problems.append(_leftover(name, what, path, owners))
+        own_names = [option for option in inspect.signature(builder).parameters if option not in derived]
+        problems.append(_leftover(name, what, path, owners) + _misspelt(owners, own_names))
     if problems:
         raise ConfigError(problems)
     return builder, options
@@ -125,11 +131,19 @@ def _owner(table: Mapping[str, Any], builder: Callable, option: str, derived: Co
 def _leftover(name: str, what: str, path: str | None, owners: Mapping[str, str]) -> str:
     """What to say of options that another part has: mostly the name was exchanged and they stayed."""
     theirs = ", ".join(f"{option!r} (of {owner!r})" for option, owner in owners.items())
-    options = f"; to set options of it, say {path}=null {path}.name={name} {path}.OPTION=VALUE" if path else ""
+    start = f"{what} {name!r} has no option {theirs}: what is left over from another part goes "
+    if path is None:
+        return f"{start}where the part is replaced as a whole: {what}={{'name': {name!r}, ...}}"
     return (
-        f"{what} {name!r} has no option {theirs}: what is left over from another part goes with {path or what}={name}, "
-        f"which replaces that part as a whole{options}"
+        f"{start}with {path}={name}, which replaces that part as a whole; to set options of it, say {path}=null "
+        f"{path}.name={name} {path}.OPTION=VALUE"
     )
+
+
+def _misspelt(options: Collection[str], known: Collection[str]) -> str:
+    """What to add of options of another part that are so near to known ones that these may be meant."""
+    near = {option: _nearest(option, known, 0.75) for option in options}
+    return "".join(f"; instead of {option!r}, did you mean {meant!r}?" for option, meant in near.items() if meant)
 
 
 def build_part(table: Mapping[str, Any], part: Part, what: str, **derived: Any) -> Any:

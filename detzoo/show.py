@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from .components import PREPROCESSES
-from .lookup import build_part
+from .lookup import ConfigError, build_part
 from .models import MODELS, SSD, SSDConfig, build_ssd, load
+from .models.build import part_problems
 from .models.config import read_config
 from .models.sizes import size_problem
 from .ops import scale_boxes
@@ -164,6 +165,8 @@ def open_model(
         return model
     config = changed(MODELS[source].config, changes)
     config = replace(config, num_classes=num_classes or config.num_classes, size=size or config.size)
+    if problems := part_problems(config):  # in words of the command line
+        raise ConfigError(problems)
     preprocess = build_part(PREPROCESSES, config.preprocess, "preprocess", size=config.size)  # its numbers are shown
     with torch.device("meta"):  # no weights are drawn
         return build_ssd(config, preprocess=preprocess)
@@ -191,7 +194,10 @@ def changed(config: SSDConfig, changes: Sequence[str]) -> SSDConfig:
             value = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]))["value"]
         except yaml.YAMLError as error:
             raise ValueError(f"{change!r}: {value!r} is no YAML: {str(error).splitlines()[0]}") from error
-        values[field] = _with_option(values.get(field), path, value)
+        try:
+            values[field] = _with_option(values.get(field), path, value)
+        except ValueError as error:
+            raise ValueError(f"{change!r}: {error}; say {field}=VALUE to replace the whole") from error
     return read_config(values)
 
 
@@ -199,6 +205,8 @@ def _with_option(part: Any, path: Sequence[str], value: Any) -> Any:
     """A part, by its name or in a mapping, with one of its options set; without a path, the value itself."""
     if not path:
         return value
+    if part is not None and not isinstance(part, (str, Mapping)):
+        raise ValueError(f"{part!r} is no part, so it has no option {path[0]!r}")
     options = {"name": part} if isinstance(part, str) else dict(part or {})
     return {**options, path[0]: _with_option(options.get(path[0]), path[1:], value)}
 

@@ -14,6 +14,7 @@ from .origin import Foreign, split_classes
 
 Size = tuple[int, int]
 PIXELS, PRIOR, OUTPUT = "transform_param", "prior_box_param", "detection_output_param"
+LEAST, MOST = 1e-6, 1e6  # of numbers that are to be positive; and of any
 SAID = {PIXELS: "mean pixel and scale", PRIOR: "default boxes", OUTPUT: "suppression"}
 
 
@@ -44,7 +45,7 @@ def input_size(foreign: Foreign, usual: Size) -> Size:
     """Height and width of the input, by the prototxt's input, an Input layer or the size that data are resized to.
 
     Raises:
-        ValueError: if these say different things.
+        ValueError: if these say different things, or no size.
     """
     sizes = set(_input_sizes(foreign))
     if len(sizes) > 1:
@@ -54,15 +55,16 @@ def input_size(foreign: Foreign, usual: Size) -> Size:
 
 def _input_sizes(foreign: Foreign) -> Iterator[Size]:
     prototxt = foreign.container.metadata.get("prototxt") or {}
-    shapes = [shape["dim"] for shape in prototxt.get("input_shape", [])]
-    shapes += [prototxt["input_dim"]] if "input_dim" in prototxt else []
-    shapes += [shape["dim"] for param in stated(foreign, "input_param").values() for shape in param.get("shape", [])]
-    yield from (tuple(shape[2:]) for shape in shapes if len(shape) == 4)
+    shapes = [("input_shape", shape.get("dim", [])) for shape in prototxt.get("input_shape", [])]
+    shapes += [("the net", prototxt["input_dim"])] if "input_dim" in prototxt else []
+    for name, param in stated(foreign, "input_param").items():
+        shapes += [(name, shape.get("dim", [])) for shape in param.get("shape", [])]
+    yield from (tuple(_positive(shape[2:], name, "dim")) for name, shape in shapes if len(shape) == 4)
     for name, transform in stated(foreign, PIXELS).items():
         resize = transform.get("resize_param", {})
         refuse_others(resize, name, resize_mode="WARP")
         if "height" in resize and "width" in resize:
-            yield resize["height"], resize["width"]
+            yield tuple(_positive([resize["height"], resize["width"]], name, "height, width"))
 
 
 def preprocess(foreign: Foreign, mean: Sequence[float], scale: float) -> Part:
@@ -75,12 +77,12 @@ def preprocess(foreign: Foreign, mean: Sequence[float], scale: float) -> Part:
         scale: behind it.
 
     Raises:
-        ValueError: for a mean in a file of its own.
+        ValueError: for a mean in a file of its own, or of another number of colours, and a scale that is not positive.
     """
     for name, transform in stated(foreign, PIXELS).items():
         refuse_others(transform, name, mean_file=None)
-        mean, scale = transform.get("mean_value", [0.0]), transform.get("scale", 1.0)
-    mean = [*mean] * (3 // len(mean))  # one for all, or one for each
+        mean = _one_or_each(transform.get("mean_value", [0.0]), 3, name, "mean_value")
+        (scale,) = _positive([transform.get("scale", 1.0)], name, "scale")
     return warp(mean[::-1], [1 / scale] * 3, "opencv")
 
 
@@ -143,29 +145,39 @@ def default_boxes(levels: Sequence[Part], size: Size) -> Part:
     Raises:
         ValueError: for a field that detzoo has no place for.
     """
-    for level, param in enumerate(levels):
+    for where, param in _named(levels):
         # "clip" limits corners, and the image's size may be made up
-        refuse_others(param, f"PriorBox of level {level}", clip=False, offset=0.5, img_size=0, img_h=0, img_w=0)
-    steps = [_step(param) for param in levels]
+        refuse_others(param, where, clip=False, offset=0.5, img_size=0, img_h=0, img_w=0)
+        for field in ("min_size", "max_size", "aspect_ratio"):
+            _positive(param.get(field, []), where, field)
+    steps = [_step(param, where) for where, param in _named(levels)]
     if None in steps and any(steps):
         raise ValueError(f"some PriorBox layers have a step and some have not: {steps}")
-    shapes = [[[w / size[1], h / size[0]] for w, h in _shapes(param)] for param in levels]
+    shapes = [[[w / size[1], h / size[0]] for w, h in _shapes(param, where)] for where, param in _named(levels)]
     return {"name": "shapes", "shapes": shapes, "steps": None if None in steps else steps, "clip": "none"}
 
 
-def _step(param: Part) -> float | None:
+def _named(levels: Sequence[Part]) -> list[tuple[str, Part]]:
+    return [(f"PriorBox of level {level}", param) for level, param in enumerate(levels)]
+
+
+def _step(param: Part, where: str) -> float | None:
     """Pixels between cells; without it, the image over the number of cells."""
-    steps = {param[field] for field in ("step", "step_h", "step_w") if field in param}
+    fields = [field for field in ("step", "step_h", "step_w") if field in param]
+    steps = {step for field in fields for step in _positive([param[field]], where, field)}
     if len(steps) > 1:
-        raise ValueError(f"a PriorBox layer has steps of {sorted(steps)} pixels: detzoo has one for both directions")
+        raise ValueError(f"{where} has steps of {sorted(steps)} pixels: detzoo has one for both directions")
     return steps.pop() if steps else None
 
 
-def _shapes(param: Part) -> list[tuple[float, float]]:
+def _shapes(param: Part, where: str) -> list[tuple[float, float]]:
     """(width, height) of the boxes of a cell, in pixels and in the order of the head's channels."""
-    smallest, largest = ([int(side) for side in param.get(field, [])] for field in ("min_size", "max_size"))
+    smallest, largest = (
+        _positive([int(side) for side in param.get(field, [])], where, f"{field} in whole pixels")
+        for field in ("min_size", "max_size")
+    )
     if not smallest or largest and len(largest) != len(smallest):
-        raise ValueError(f"a PriorBox layer has {len(smallest)} min_size and {len(largest)} max_size")
+        raise ValueError(f"{where} has {len(smallest)} min_size and {len(largest)} max_size")
     shapes = []
     for index, side in enumerate(smallest):
         shapes.append((side, side))
@@ -185,14 +197,21 @@ def _ratios(param: Part) -> list[float]:
 
 
 def coder(levels: Sequence[Part]) -> Part:
-    """Decoding by the variances of the default boxes, one for all or four."""
-    variances = {tuple(param.get("variance", [0.1])) for param in levels}
+    """Decoding by the variances of the default boxes, one for all or four.
+
+    Raises:
+        ValueError: if these are others for some levels, or not positive.
+    """
+    variances = set()
+    for where, param in _named(levels):
+        four = _one_or_each(param.get("variance", [0.1]), 4, where, "variance")
+        variances.add(tuple(_positive(four, where, "variance")))
     if len(variances) > 1:
         raise ValueError(f"levels have different variances, {sorted(variances)}: detzoo has one set for all boxes")
     (variance,) = variances
     return {
         "name": "centre_size",
-        "weights": [1 / one for one in variance * (4 // len(variance))],
+        "weights": [1 / one for one in variance],
         "max_log_size": None,
     }
 
@@ -254,3 +273,22 @@ def refuse_others(param: Part, where: str, **known: Any) -> None:
     for field, value in known.items():
         if param.get(field, value) != value:
             raise ValueError(f"{where}: {field} = {param[field]}; detzoo can only do {value}")
+
+
+def _positive(values: Sequence[Any], where: str, field: str) -> Sequence[Any]:
+    """The values, or a ValueError for the first that is no number above 0, or is none that a net would have."""
+    for value in values:
+        if not _is_number(value) or value < LEAST:
+            raise ValueError(f"{where}: {field} = {value!r}; expected a number above 0 ({LEAST:g} to {MOST:g})")
+    return values
+
+
+def _one_or_each(values: Sequence[Any], count: int, where: str, field: str) -> list[float]:
+    """As many values as there are places for, of as many or of one for all."""
+    if len(values) not in (1, count) or not all(map(_is_number, values)):
+        raise ValueError(f"{where}: {field} = {list(values)}; expected 1 number or {count}")
+    return [*values] * (count // len(values))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and abs(value) <= MOST

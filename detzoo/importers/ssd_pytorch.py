@@ -35,7 +35,7 @@ def readings(foreign: Foreign) -> list[Reading]:
     """The layouts are all the same; default boxes and the order of colours go by the data set, or the file's name."""
     if not foreign.has("vgg.0.weight", "L2Norm.weight", "loc.0.weight", "conf.0.bias"):
         return []
-    classes = foreign.shape("conf.0.bias")[0] // BOXES[0]  # whether that goes up is for conversion to say
+    classes = foreign.state["conf.0.bias"].numel() // BOXES[0]  # whether that goes up is for conversion to say
     voc = Reading(f"{NAME}/voc", "SSD300 with VOC's default boxes", partial(_convert, sizes=SIZES_300_VOC))
     coco = Reading(f"{NAME}/coco", "SSD300 with COCO's default boxes", partial(_convert, sizes=SIZES_300_COCO))
     if classes in COCO_CLASSES:

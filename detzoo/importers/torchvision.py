@@ -4,13 +4,13 @@ are the same.
 Checked against torchvision 0.29.1 by the parity tests.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from torch import Tensor
 
 from .names import StateDict, rename, rename_back
-from .origin import Foreign, Imported, Reading, split_classes, usual_categories
+from .origin import Foreign, Imported, Reading, count_classes, usual_categories
 
 NAME = "torchvision"
 HOME = "https://github.com/pytorch/vision"
@@ -101,21 +101,25 @@ def readings(foreign: Foreign) -> list[Reading]:
 
 
 def _convert_vgg(foreign: Foreign) -> Imported:
-    return _imported("ssd300_vgg16", foreign, boxes=4, last="0.bias")
+    return _imported("ssd300_vgg16", foreign, boxes=(4, 6, 6, 6, 4, 4), convolution="")
 
 
 def _convert_ssdlite(foreign: Foreign) -> Imported:
-    found = _imported("ssdlite320_mobilenet_v3_large", foreign, boxes=6, last="0.1.bias")
-    reduced = foreign.shape(TAIL)[0] == REDUCED_TAIL
+    found = _imported("ssdlite320_mobilenet_v3_large", foreign, boxes=(6,) * 6, convolution=".1")
+    reduced = foreign.shape(TAIL)[:1] == (REDUCED_TAIL,)
     backbone = {"name": "mobilenet_v3_large", "reduced_tail": reduced}
     return replace(found, config={**found.config, "backbone": backbone})
 
 
-def _imported(model: str, foreign: Foreign, boxes: int, last: str) -> Imported:
-    key = f"head.classification.{last}"
-    state = convert_detector(foreign.state)
-    num_classes = split_classes(state[key], boxes, key)
+def _imported(model: str, foreign: Foreign, boxes: Sequence[int], convolution: str) -> Imported:
+    """A detector with so many boxes of a cell on each level; `convolution` is the last one of a predictor, from it."""
+    class_heads, box_heads = (
+        [f"head.{what}_head.module_list.{level}{convolution}" for level in range(len(boxes))]
+        for what in ("classification", "regression")
+    )
+    num_classes = count_classes(foreign.state, class_heads, box_heads, boxes)
     categories, assumed = usual_categories(num_classes)
+    state = convert_detector(foreign.state)
     return Imported(model, {"num_classes": num_classes}, state, categories, assumed=assumed)
 
 

@@ -2,6 +2,7 @@
 
 from .build import build_ssd
 from .catalogue import (
+    SSD300_EfficientNet_B3_Weights,
     SSD300_MobileNet_V1_Weights,
     SSD300_ResNet50_Weights,
     SSD300_VGG16_Weights,
@@ -14,6 +15,7 @@ from .config import SSDConfig
 from .from_torchvision import from_torchvision
 from .opening import load
 from .presets import (
+    SSD300_EFFICIENTNET_B3,
     SSD300_MOBILENET_V1,
     SSD300_RESNET18,
     SSD300_RESNET34,
@@ -32,6 +34,7 @@ from .presets import (
     TINY_SSD,
 )
 from .ssd import SSD
+from .ssd_efficientnet import ssd300_efficientnet_b3
 from .ssd_mobilenet import (
     ssd300_mobilenet_v1,
     ssdlite300_mobilenet_v1,
@@ -57,6 +60,9 @@ from .weights import WeightsEnum
 from .zoo import MODELS, get_model, get_weight, list_models
 
 __all__ = [
+    "SSD300_EFFICIENTNET_B3",
+    "SSD300_EfficientNet_B3_Weights",
+    "ssd300_efficientnet_b3",
     "SSDLite320_MobileNet_V2_Weights",
     "SSDLite300_MobileNet_V2_Weights",
     "SSD512_VGG16_Weights",

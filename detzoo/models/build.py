@@ -38,27 +38,29 @@ TABLES: dict[str, Mapping[str, Any]] = {
     "head": HEADS,
 }
 Known = dict[str, Any]  # the size, the number of classes, and the parts that are there
-Facts = dict[str, Callable[[Known], Any]]
-CODER: Facts = {"coder": lambda known: known["coder"]}
+Facts = dict[str, tuple[str, Callable[[Any], Any]]]  # who is asked, and what; "maps" is the neck or, without, the trunk
+CODER: Facts = {"coder": ("coder", lambda coder: coder)}
+SIZE = ("size", lambda size: size)
+BOXES_PER_CELL = ("default_boxes", lambda default_boxes: default_boxes.boxes_per_cell)
 # What a part is told of the others, if its builder has a parameter of that name.
 DERIVED: dict[str, Facts] = {
-    "neck": {"channels": lambda known: known["backbone"].channels},
+    "neck": {"channels": ("backbone", lambda backbone: backbone.channels)},
     "default_boxes": {
-        "image_size": lambda known: known["size"],
-        "num_levels": lambda known: len(known["backbone"].channels),
-        "first_stride": lambda known: getattr(known["backbone"], "first_stride", None),
+        "image_size": SIZE,
+        "num_levels": ("backbone", lambda backbone: len(backbone.channels)),
+        "first_stride": ("backbone", lambda backbone: getattr(backbone, "first_stride", None)),
     },
     "loss": CODER,
     "matcher": {
         **CODER,
-        "scores": lambda known: getattr(known["loss"], "scores", None),
-        "boxes_per_cell": lambda known: known["default_boxes"].boxes_per_cell,
+        "scores": ("loss", lambda loss: getattr(loss, "scores", None)),
+        "boxes_per_cell": BOXES_PER_CELL,
     },
-    "preprocess": {"size": lambda known: known["size"]},
+    "preprocess": {"size": SIZE},
     "head": {
-        "channels": lambda known: known.get("neck", known["backbone"]).channels,
-        "boxes_per_cell": lambda known: known["default_boxes"].boxes_per_cell,
-        "num_classes": lambda known: known["num_classes"],
+        "channels": ("maps", lambda maps: maps.channels),
+        "boxes_per_cell": BOXES_PER_CELL,
+        "num_classes": ("num_classes", lambda num_classes: num_classes),
     },
 }
 # What others ask of a part: the attribute, its type, and what that is.
@@ -70,17 +72,21 @@ STATED: dict[str, tuple[tuple[str, Any, str], ...]] = {
         ("boxes_per_cell", Sequence[int], "a list of numbers, one for each level"),
         ("num_levels", int, "the number of levels"),
     ),
+    "preprocess": (("size", tuple[int, int], "height and width of the network's input"),),
     "head": (("num_classes", int, "the number of classes with background"),),
 }
 T = TypeVar("T")
 
 
 def part_problems(config: SSDConfig | Mapping[str, Any]) -> list[str]:
-    """What can be said against a config before anything is built: unknown names, misspelt or ill-typed options."""
+    """What can be said against a config before anything is built: unknown names, misspelt or ill-typed options.
+
+    In words of the command line, where each part is a field of `model`.
+    """
     values, problems = check_config(config)
     for name, table in TABLES.items():
         if name in values and (name, values[name]) != ("neck", None):  # a missing part is a problem already
-            _attempt(problems, _resolve, table, values[name], name)
+            _attempt(problems, resolve_part, table, values[name], name, DERIVED.get(name, {}), f"model.{name}")
     return problems
 
 
@@ -135,7 +141,7 @@ def build_ssd(
         if name == "default_boxes" and (misfits := _level_problems(known)):
             problems += misfits
             del known[name]  # the head would stumble over them again
-    if preprocess is not None and preprocess.size != size:
+    if preprocess is not None and tuple(preprocess.size) != size:
         problems.append(f"the finished preprocess makes images of {preprocess.size}, but model.size is {size}")
     if problems:
         raise ConfigError(problems)
@@ -169,23 +175,19 @@ def _unstated(name: str, part: Any) -> list[str]:
     return problems
 
 
-def _resolve(table: Mapping[str, Any], part: Any, name: str) -> tuple[Callable, dict[str, Any]]:
-    return resolve_part(table, part, name, DERIVED.get(name, {}), path=f"model.{name}")
-
-
 def _build(table: Mapping[str, Any], part: Any, name: str, known: Known) -> Any:
     """A part by name, or None where the part that it asks about is missing, once its options were looked at.
 
     Raises:
         ConfigError: for wrong options, and for a part that is no module or does not state what others ask of it.
     """
-    builder, options = _resolve(table, part, name)
     derived = DERIVED.get(name, {})
-    try:
-        facts = {fact: derived[fact](known) for fact in taken_by(builder, derived)}
-    except KeyError:
+    builder, options = resolve_part(table, part, name, derived)
+    asked = {fact: derived[fact] for fact in taken_by(builder, derived)}
+    there = known | ({"maps": known.get("neck", known["backbone"])} if "backbone" in known else {})
+    if any(whom not in there for whom, _ in asked.values()):
         return None
-    built = builder(**facts, **options)
+    built = builder(**{fact: tell(there[whom]) for fact, (whom, tell) in asked.items()}, **options)
     if not isinstance(built, nn.Module):
         raise ConfigError([f"{name} {part!r} makes {type(built).__name__}: expected an nn.Module"])
     if problems := _unstated(name, built):
@@ -200,10 +202,10 @@ def _level_problems(known: Known) -> list[str]:
     return [problem] if problem else []
 
 
-def _attempt(problems: list[str], build: Callable[..., T], *args: Any, **derived: Any) -> T | None:
+def _attempt(problems: list[str], build: Callable[..., T], *args: Any) -> T | None:
     """The result of a build step, or None with the reason written down: a config is told all its problems at once."""
     try:
-        return build(*args, **derived)
+        return build(*args)
     except ConfigError as error:
         problems += error.problems
     except ValueError as error:

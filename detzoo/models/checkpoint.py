@@ -1,6 +1,7 @@
 """A model in a file: weights, the config that builds it, the names of its classes; plain data and tensors only."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from ..categories import Categories
 from ..files import replacing
 from ..importers.readers import Container, read_container
-from ..lookup import split_part
+from ..lookup import fits, split_part
 from .build import TABLES, build_ssd
 from .config import SSDConfig, read_config
 from .ssd import SSD
@@ -68,15 +69,60 @@ def checkpoint_in(path: str | Path) -> Path:
 
 
 def record_in(container: Container) -> dict[str, Any] | None:
-    """What a checkpoint of this project holds of a model, whatever kind of file it is in; None for any other file."""
+    """What a checkpoint of this project holds of a model, whatever kind of file it is in; None for any other file.
+
+    Raises:
+        ValueError: naming the file and all that is missing or wrong, if it says that it is one and is not.
+    """
     content = container.metadata.get("content", {})
     if not is_checkpoint(content):
         return None
-    if container.kind == "safetensors":  # whose header holds words only
-        words = {name: json.loads(content[name]) for name in ("config", "categories")}
-        return {**words, "model": container.tensors}
-    tensors = {name.removeprefix("model/"): t for name, t in container.tensors.items() if name.startswith("model/")}
-    return {"config": content["config"], "categories": content["categories"], "model": tensors}
+    in_words, tensors = container.kind == "safetensors", container.tensors  # whose header holds words only
+    if not in_words:
+        tensors = {name.removeprefix("model/"): t for name, t in tensors.items() if name.startswith("model/")}
+    record, problems = {"model": tensors}, [] if tensors else ["there are no weights"]
+    for name, check in CHECKS.items():
+        try:
+            record[name] = _stated(content, name, in_words)
+            check(record[name])
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError(f"{container.path} is no whole checkpoint of detzoo ({FORMAT}): {'; '.join(problems)}")
+    return record
+
+
+def _stated(content: dict[str, Any], name: str, in_words: bool) -> Any:
+    """What a file says besides its weights, from JSON where it can only say words."""
+    if name not in content:
+        raise ValueError(f"there is no {name}")
+    try:
+        return json.loads(content[name]) if in_words else content[name]
+    except (ValueError, RecursionError) as error:  # the latter: nested too deep
+        raise ValueError(f"its {name} is no JSON ({error})") from error
+
+
+def _check_config(config: Any) -> None:
+    """Raise a ValueError unless it has the form of a config. Parts are not looked up, which may run code."""
+    fields = read_config(config).as_dict()
+    for what in TABLES:
+        if (what, fields[what]) != ("neck", None):
+            split_part(fields[what], what)
+
+
+def _check_categories(categories: Any) -> None:
+    types = {"names": Sequence[str], "ids": Sequence[int]}
+    if categories is None:
+        return
+    if not isinstance(categories, dict) or categories.keys() != types.keys():
+        raise ValueError(f"its categories are {categories!r:.100}: expected names and ids")
+    for what, hint in types.items():
+        if not fits(categories[what], hint):
+            raise ValueError(f"the {what} of its categories are {categories[what]!r:.100}: expected a list of them")
+    Categories(**categories)
+
+
+CHECKS = {"config": _check_config, "categories": _check_categories}  # of what there is besides weights
 
 
 def load_checkpoint(path: str | Path, *, trust_parts: bool = False) -> SSD:

@@ -166,6 +166,21 @@ SSDLITE300_MOBILENET_V2 = replace(
 # Default boxes and all else are those of its MobileNetV1, the step of 16 pixels on a map of 17 cells a side included.
 SSDLITE300_SQUEEZENET1_1 = replace(SSDLITE300_MOBILENET_V1, backbone={"name": "squeezenet1_1"})
 
+# EfficientNet-B3, as lufficc/SSD has it (github.com/lufficc/SSD): all but the trunk is the VGG's for VOC
+SSD300_EFFICIENTNET_B3 = replace(
+    SSD300_VGG16,
+    backbone={"name": "efficientnet_b3"},
+    default_boxes={
+        "name": "sizes",
+        "min_sizes": (30, 60, 111, 162, 213, 264),
+        "max_sizes": (60, 111, 162, 213, 264, 315),
+        "aspect_ratios": ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)),
+        "steps": (8, 16, 32, 64, 100, 300),
+        "clip": "centres_and_sizes",
+    },
+    num_classes=21,
+)
+
 # SSDlite (arXiv:1801.04381, arXiv:1905.02244)
 
 SSDLITE320_MOBILENET_V3_LARGE = SSDConfig(
@@ -270,6 +285,7 @@ TINY_SSD = SSDConfig(
 )
 
 PRESETS = {
+    "ssd300_efficientnet_b3": SSD300_EFFICIENTNET_B3,
     "ssd300_mobilenet_v1": SSD300_MOBILENET_V1,
     "ssd300_resnet101": SSD300_RESNET101,
     "ssd300_resnet18": SSD300_RESNET18,

@@ -126,6 +126,8 @@ class SSD(nn.Module):
         """`predict`, with a ValueError for images whose size the network cannot take."""
         try:
             return self.predict(batch)
+        except torch.OutOfMemoryError:  # a RuntimeError, too
+            raise
         except RuntimeError as error:
             if (problem := size_problem(self.backbone, self.neck, tuple(batch.shape[-2:]))) is None:
                 raise

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from ..lookup import suggest
 from .catalogue import (
+    SSD300_EfficientNet_B3_Weights,
     SSD300_MobileNet_V1_Weights,
     SSD300_ResNet50_Weights,
     SSD300_VGG16_Weights,
@@ -17,6 +18,7 @@ from .config import SSDConfig
 from .entry import WeightsLike
 from .presets import PRESETS
 from .ssd import SSD
+from .ssd_efficientnet import ssd300_efficientnet_b3
 from .ssd_mobilenet import (
     ssd300_mobilenet_v1,
     ssdlite300_mobilenet_v1,
@@ -52,6 +54,9 @@ class Entry(NamedTuple):
 
 
 MODELS: dict[str, Entry] = {
+    "ssd300_efficientnet_b3": Entry(
+        ssd300_efficientnet_b3, PRESETS["ssd300_efficientnet_b3"], SSD300_EfficientNet_B3_Weights
+    ),
     "ssd300_mobilenet_v1": Entry(ssd300_mobilenet_v1, PRESETS["ssd300_mobilenet_v1"], SSD300_MobileNet_V1_Weights),
     "ssd300_resnet18": Entry(ssd300_resnet18, PRESETS["ssd300_resnet18"], None),
     "ssd300_resnet34": Entry(ssd300_resnet34, PRESETS["ssd300_resnet34"], None),

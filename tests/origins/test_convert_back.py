@@ -1,4 +1,4 @@
-"""What an original's file became is written as that original's file again: the same tensors, and nothing said of them."""
+"""What became of an original's file is written as a file of that original again, with the same tensors."""
 
 from collections.abc import Mapping
 from pathlib import Path
