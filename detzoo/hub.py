@@ -44,8 +44,8 @@ def fetch(
     """The local copy of `url`, downloaded unless the cache has it.
 
     Args:
-        url: http or https; its last part is the file's name in the cache, behind a digest of the whole where no hash
-            tells one file of this name from another.
+        url: http or https; its last part is the file's name in the cache, in a folder of its own where no hash tells
+            one file of this name from another.
         sha256: hexadecimal, all 64 digits or the first 8 or more, as torchvision's file names carry them. It is checked
             on every call, for cached files too. Without it nothing is known of the file but its length.
         sha1: all 40 digits, for a file whose publisher states no other hash; excludes `sha256`.
@@ -59,8 +59,7 @@ def fetch(
         ValueError: for another kind of address, or a hash that is none.
     """
     wanted = _wanted(sha256, sha1)
-    apart = "" if wanted.digits else f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-"
-    target = _cache(cache_dir) / f"{apart}{_file_name(url)}"
+    target = _cache(cache_dir) / ("" if wanted.digits else _folder_of(url)) / _file_name(url)
     otherwise = _KEPT if resume else _OWN_WEIGHTS
     try:
         if target.exists():
@@ -124,6 +123,10 @@ def _file_name(url: str) -> str:
     if name in ("", "..") or "\\" in name:
         raise ValueError(f"cannot fetch {url!r}: expected an address that ends in a file name")
     return name
+
+
+def _folder_of(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()[:16]
 
 
 def _digits(sha256: str | None) -> str:

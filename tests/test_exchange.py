@@ -46,6 +46,15 @@ def test_a_safetensors_file_has_its_config_beside_it_for_people(theirs, tmp_path
     assert words["config"]["num_classes"] == 4 and words["categories"] is None
 
 
+def test_a_file_that_is_not_ours_is_not_overwritten(theirs, tmp_path):
+    (tmp_path / "train.json").write_text('{"images": []}')
+    with pytest.raises(ValueError, match="train.json is there already, and is not detzoo's"):
+        save(tmp_path / "train.safetensors", open_detector(theirs[1]))
+    assert [path.name for path in tmp_path.iterdir()] == ["train.json"]
+    for _ in range(2):
+        save(tmp_path / "mine.safetensors", open_detector(theirs[1]))
+
+
 def test_other_suffixes_are_refused_before_anything_is_written(theirs, tmp_path):
     with pytest.raises(ValueError, match="out.h5: expected the name of a file that ends in one of"):
         save(tmp_path / "out.h5", open_detector(theirs[1]))
@@ -67,9 +76,26 @@ def test_other_numbers_are_told_and_not_written(tmp_path):
         save_for(tmp_path / "out.pth", opened, "ssd.pytorch")
     assert "default_boxes: scales(" in str(caught.value) and not list(tmp_path.iterdir())
     told = save_for(tmp_path / "out.pth", opened, "ssd.pytorch", despite_numbers=True)
-    assert [line.partition(":")[0] for line in told] == ["default_boxes", "coder", "preprocess"]
+    assert [line.partition(":")[0] for line in told] == [
+        "default_boxes", "coder", "preprocess", "preprocess.resize"
+    ]  # fmt: skip
     back = open_detector(tmp_path / "out.pth", origin="ssd.pytorch/coco")
     assert same(back.model, opened.model)
+
+
+def test_antialiasing_is_told_and_no_reason_to_refuse(theirs, tmp_path):
+    model, config = open_detector(theirs[1])
+    trained = replace(config, preprocess={**config.preprocess, "resize": "bilinear_antialias"})
+    assert save_for(tmp_path / "out.pth", Opened(model, trained), "torchvision") == [
+        "preprocess.resize: bilinear_antialias here, bilinear in torchvision"
+    ]
+
+
+def test_logits_that_mean_something_else_are_refused(tmp_path):
+    config = replace(MODELS["ssdlite320_mobilenet_v3_large"].config, num_classes=3, loss="focal")
+    with pytest.raises(ValueError, match="its scores would be wrong over there"):
+        save_for(tmp_path / "out.pth", Opened(build_ssd(config), config), "torchvision", despite_numbers=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("project", sorted(EXPORTS))
@@ -90,6 +116,12 @@ def test_report_of_another_projects_file(theirs):
     assert "origin         torchvision/ssdlite320_mobilenet_v3_large" in text
     assert "classes        4 with background: without names" in text
     assert "resize=bilinear" in text and "assumed        the names of the 3 classes" in text
+
+
+def test_origin_is_not_for_our_own(theirs, tmp_path):
+    (path, _) = save(tmp_path / "out.safetensors", open_detector(theirs[1]))
+    with pytest.raises(ValueError, match="is a checkpoint of detzoo: leave origin='torchvision' out"):
+        inspect(path, "torchvision")
 
 
 def test_report_of_a_checkpoint(theirs, tmp_path):

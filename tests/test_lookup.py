@@ -101,8 +101,22 @@ def test_options_left_over_from_another_part():
         "from another part goes with child.toy=ball, which replaces that part as a whole; to set options of it, say "
         "child.toy=null child.toy.name=ball child.toy.OPTION=VALUE",
     ]
-    with pytest.raises(ConfigError, match="goes with toy=ball, which replaces that part as a whole$"):
+    with pytest.raises(
+        ConfigError, match="another part goes where the part is replaced as a whole: toy={'name': 'ball', "
+    ):
         resolve_part(TABLE, {"name": "ball", "colour": "red"}, "toy")
+
+
+@pytest.mark.parametrize("path", [None, "child.toy"])
+def test_an_option_of_another_part_that_may_be_a_misspelt_one(path):
+    table = {**TABLE, "wheel": lambda radios=1, chanels=3: None}
+    with pytest.raises(
+        ConfigError, match="no option 'radios' .of 'wheel'.*; instead of 'radios', did you mean 'radius'.$"
+    ):
+        resolve_part(table, {"name": "ball", "radios": 2}, "toy", path=path)
+    with pytest.raises(ConfigError) as caught:  # what cannot be set is not proposed, nor what is far away
+        resolve_part(table, {"name": "box", "side": 1, "chanels": 4}, "toy", derived=["channels"], path=path)
+    assert "did you mean" not in str(caught.value)
 
 
 def test_options_without_their_name():

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -152,11 +153,16 @@ def test_changes_of_a_preset(changes, expected):
         ("loss={name:", "'loss={name:': '{name:' is no YAML"),
         ("lss=focal", "model has no option 'lss': did you mean 'loss'"),
         ("size=96", r"model.size = 96 \(int\): expected"),
+        ("size.height=300", r"'size.height=300': \[300, 300\] is no part, .*'height'; say size=VALUE to replace"),
+        ("num_classes.x=3", "'num_classes.x=3': 91 is no part, so it has no option 'x'; say num_classes=VALUE"),
+        ("loss.negatives_per_positive.x=3", "'loss.negatives_per_positive.x=3': .* is no part, .*; say loss=VALUE"),
     ],
 )
 def test_what_is_no_change(change, message):
     with pytest.raises(ValueError, match=message):
-        changed(MODELS["ssd300_vgg16"].config, [change])
+        changed(
+            replace(MODELS["ssd300_vgg16"].config, loss={"name": "multibox", "negatives_per_positive": 3}), [change]
+        )
 
 
 def test_swapped_parts_are_opened(tmp_path):

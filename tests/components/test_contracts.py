@@ -1,6 +1,7 @@
 """What matchers and losses of one's own are held to."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from detzoo.components import BoxCoder, assign_targets
 from detzoo.components.contracts import check_losses
+from detzoo.models import build_ssd
 from detzoo.structures import Predictions, pad_targets
 
 BOXES = torch.tensor([[0.0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]])
@@ -72,3 +74,34 @@ def test_what_a_loss_may_give():
 def test_what_a_loss_may_not_give(losses, said):
     with pytest.raises(ValueError, match=re.escape(f"the loss Identity {said}expected a dict of names and scalar")):
         check_losses(nn.Identity(), losses)
+
+
+class Sloppy(nn.Module):
+    """A loss that gives what it was told to give."""
+
+    def __init__(self, what: object) -> None:
+        super().__init__()
+        self.what = what
+
+    def scores(self, logits: Tensor) -> Tensor:
+        return logits[..., 1:]
+
+    def forward(self, *predictions_and_targets: Tensor) -> object:
+        return self.what
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        (torch.tensor(1.0), "gave float32 of shape ()"),
+        ({"a": torch.zeros(3)}, "gave float32 of shape (3,) as 'a'"),
+        (None, "gave nothing"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("way", ["losses", "evaluate"])
+def test_a_detector_names_its_loss(small_config, way, what, said):
+    model = build_ssd(replace(small_config, num_classes=3), loss=Sloppy(what))
+    targets = [{"boxes": torch.tensor([[1.0, 1, 30, 30]]), "labels": torch.tensor([1])}]
+    with pytest.raises(ValueError, match=re.escape(f"the loss Sloppy {said}: expected a dict")):
+        getattr(model, way)(torch.zeros(1, 3, 40, 40), targets)

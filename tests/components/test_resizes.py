@@ -149,3 +149,9 @@ def test_bytes_are_exact_in_any_precision_of_the_network(name, dtype):
 def test_an_image_of_the_networks_size_is_not_touched(name):
     image = torch.rand(1, 3, 30, 30, generator=torch.Generator().manual_seed(0))
     assert torch.equal(Preprocess((30, 30), (0, 0, 0), (1, 1, 1), name)(image), image)
+
+
+def test_opencv_leaves_every_byte_as_it_is():
+    """Where nothing is to be resized: its integers bring each of the 256 back."""
+    every = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).expand(1, 3, 16, 16)
+    assert torch.equal(as_bytes(resized("opencv", every, (16, 16))), every)

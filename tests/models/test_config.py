@@ -278,6 +278,7 @@ class Vague(Silent):
     """A part that says it wrongly."""
 
     channels = 5
+    size = (96,)
     num_classes = "many"
     boxes_per_cell = ()
     num_levels = 2
@@ -285,7 +286,7 @@ class Vague(Silent):
 
 @pytest.mark.parametrize(
     ("part", "attributes"),
-    [("backbone", ["channels"]), ("neck", ["channels"]), ("head", ["num_classes"]),
+    [("backbone", ["channels"]), ("neck", ["channels"]), ("preprocess", ["size"]), ("head", ["num_classes"]),
      ("default_boxes", ["boxes_per_cell", "num_levels"])],
 )  # fmt: skip
 def test_what_parts_of_your_own_have_to_state(config, part, attributes):
@@ -298,7 +299,8 @@ def test_what_parts_of_your_own_have_to_state(config, part, attributes):
 
 @pytest.mark.parametrize(
     ("part", "stated"),
-    [("backbone", "channels` = 5"), ("neck", "channels` = 5"), ("head", "num_classes` = 'many'"),
+    [("backbone", "channels` = 5"), ("neck", "channels` = 5"), ("preprocess", "size` = (96,)"),
+     ("head", "num_classes` = 'many'"),
      ("default_boxes", "boxes_per_cell` = ()")],
 )  # fmt: skip
 def test_what_parts_of_your_own_state_wrongly(config, part, stated):
@@ -307,6 +309,39 @@ def test_what_parts_of_your_own_state_wrongly(config, part, stated):
         problem_of(config, **{part: Vague()}),
     ):
         assert problem.startswith(f"the {part} Vague states `{stated}: expected ")
+
+
+class Unready(nn.Module):
+    """A loss that looks for what is not there when it is asked for its `scores`."""
+
+    @property
+    def scores(self) -> None:
+        return {}["scores"]
+
+
+def test_an_error_within_a_part_is_no_missing_part(config):
+    with pytest.raises(KeyError, match="scores"):
+        build_ssd(replace(config, matcher="sim_ota"), loss=Unready())
+
+
+@pytest.mark.parametrize("neck", [None, {"name": "fpn", "out_channels": 8}], ids=str)
+def test_a_part_that_misses_another_is_no_second_problem(config, neck):
+    wrong = replace(config, backbone="tyni", neck=neck, matcher="sim_ota", loss="focall")
+    assert len(problems_of(wrong)) == 2
+
+
+def test_a_finished_preprocess_states_its_size_as_a_list_or_a_tuple(config):
+    preprocess = build_ssd(config).preprocess
+    preprocess.size = list(preprocess.size)
+    assert build_ssd(config, preprocess=preprocess).preprocess is preprocess
+
+
+def test_what_is_left_over_is_said_in_words_of_python_or_of_the_command_line(config):
+    wrong = replace(config, loss={"name": "focal", "negatives_per_positive": 3})
+    problem = problem_of(wrong)
+    assert problem.endswith("where the part is replaced as a whole: loss={'name': 'focal', ...}")
+    (problem,) = part_problems(wrong)
+    assert "goes with model.loss=focal, " in problem and "model.loss=null model.loss.name=focal" in problem
 
 
 def test_a_path_that_leads_to_no_module(config):

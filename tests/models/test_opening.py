@@ -76,3 +76,12 @@ def test_unknown_names():
         detzoo.load("ssd300_vgg")
     with pytest.raises(ValueError, match="unknown weights 'SSD300_VGG16_Weights.COCO'"):
         detzoo.load("SSD300_VGG16_Weights.COCO")
+
+
+def test_the_class_head_is_measured_once(trained, monkeypatch):
+    built = []
+    monkeypatch.setattr(
+        "detzoo.models.classes.build_ssd", lambda *args, **named: built.append(1) or build_ssd(*args, **named)
+    )
+    detzoo.load(trained[0], classes=["dog"])
+    assert len(built) == 3, "the new one, and two to see which tensors go by the number of classes"

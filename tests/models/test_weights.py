@@ -597,6 +597,11 @@ def test_torchvisions_file_fetched_by_hand_is_recognised(tmp_path):
     assert model.categories.names[0] == "person" and not model.training
 
 
+def test_a_file_of_another_trunk_is_refused(checkpoint):
+    with pytest.raises(ValueError, match="with the trunk mobilenet_v3_large, this model has mobilenet_v3_small"):
+        detzoo.models.ssdlite320_mobilenet_v3_small(weights=checkpoint)
+
+
 def test_what_logits_mean_follows_from_the_loss():
     assert logits_mean_the_same("multibox", {"name": "multibox", "box": "giou"})
     assert logits_mean_the_same("focal", {"name": "quality_focal"})

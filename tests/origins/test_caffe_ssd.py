@@ -204,6 +204,8 @@ def test_training_data_say_mean_scale_and_size():
     assert config["preprocess"]["mean"] == pytest.approx([3 / 255, 2 / 255, 1 / 255])
     assert config["preprocess"]["std"] == pytest.approx([2 / 255] * 3)
     assert config["size"] == [512, 300] and config["default_boxes"]["shapes"][0][0] == [30 / 300, 30 / 512]
+    shapeless = {**SAID, "input_shape": [{}]}
+    assert imported(foreign(prototxt=shapeless)).config["size"] == [300, 300]
     one = {"name": "data", "transform_param": {"mean_value": [128.0]}}
     assert imported(foreign(layers=(one,)), "caffe-ssd/voc").config["preprocess"]["mean"] == [128 / 255] * 3
 
@@ -245,6 +247,18 @@ def test_variances_and_odd_default_boxes():
             {**SAID, "input_shape": [{"dim": [1, 3, 500, 500]}]},
             "an input of 500 x 500: Caffe rounds the sizes of maps up",
         ),
+        (prototxt("prior_box_param", min_size=[0.0]), "PriorBox of level 5: min_size = 0.0; expected a number above 0"),
+        (prototxt("prior_box_param", min_size=[0.5]), "PriorBox of level 5: min_size in whole pixels = 0"),
+        (prototxt("prior_box_param", aspect_ratio=[0.0]), "PriorBox of level 5: aspect_ratio = 0.0"),
+        (prototxt("prior_box_param", aspect_ratio=[-2.0]), "PriorBox of level 5: aspect_ratio = -2.0"),
+        (prototxt("prior_box_param", max_size=["a"]), "PriorBox of level 5: max_size = 'a'"),
+        (prototxt("prior_box_param", step=0.0), "PriorBox of level 5: step = 0.0"),
+        (prototxt("prior_box_param", step=float("inf")), "PriorBox of level 5: step = inf"),
+        (prototxt("prior_box_param", variance=[0.0]), "PriorBox of level 5: variance = 0.0"),
+        (prototxt("prior_box_param", variance=[]), r"PriorBox of level 5: variance = \[\]; expected 1 number or 4"),
+        (prototxt("prior_box_param", variance=[0.1, 0.2]), "variance = .0.1, 0.2.; expected 1 number or 4"),
+        ({**SAID, "input_dim": [1, 3, 0, 300]}, "the net: dim = 0; expected a number above 0"),
+        ({**SAID, "input_shape": [{"dim": [1, 3, 300, -1]}]}, "input_shape: dim = -1"),
         ({**SAID, "layer": SAID["layer"][1:]}, "no PriorBox layer 'conv4_3_norm_mbox_priorbox'"),
     ],
 )
@@ -259,6 +273,13 @@ def test_nets_that_have_no_place_here(said, message):
     [
         ({"resize_param": {"resize_mode": "FIT_SMALL_SIZE"}}, "data: resize_mode = FIT_SMALL_SIZE"),
         ({"mean_file": "mean.binaryproto"}, "data: mean_file = mean.binaryproto"),
+        ({"scale": 0.0}, "data: scale = 0.0; expected a number above 0"),
+        ({"scale": float("nan")}, "data: scale = nan"),
+        ({"scale": "a"}, "data: scale = 'a'"),
+        ({"mean_value": []}, r"data: mean_value = \[\]; expected 1 number or 3"),
+        ({"mean_value": [1.0, 2.0]}, r"data: mean_value = \[1.0, 2.0\]; expected 1 number or 3"),
+        ({"mean_value": [float("inf")]}, r"data: mean_value = \[inf\]"),
+        ({"resize_param": {"height": 0, "width": 300}}, "data: height, width = 0"),
     ],
 )
 def test_pixels_that_have_no_place_here(transform, message):
