@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -18,6 +19,8 @@ from .models.opening import open_detector
 from .predict import class_names, default_device, describe, detect_file, picture_path, read_image, write_picture
 from .show import describe_model, draw_default_boxes, format_model, is_name, open_model, published_weights
 from .version import __version__
+
+Commands = Any  # what argparse's add_subparsers gives; its class has no public name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,60 +42,72 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="detzoo", description="Single-shot detectors, ready to use.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_predict, _add_show, _add_inspect, _add_convert, _add_list):
+        add(commands)
+    return parser
 
-    predict = commands.add_parser("predict", help="detect in image files: boxes printed, pictures written")
-    predict.set_defaults(run=_predict)
-    predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
-    predict.add_argument(
+
+def _add_predict(commands: Commands) -> None:
+    command = commands.add_parser("predict", help="detect in image files: boxes printed, pictures written")
+    command.set_defaults(run=_predict)
+    command.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    command.add_argument(
         "--model",
         default="ssdlite320_mobilenet_v3_large",
         help="a name of `detzoo list`, whose weights are fetched, a run folder, a checkpoint, another project's file "
         "(default: %(default)s)",
     )
-    _add_origin(predict)
-    predict.add_argument(
+    _add_origin(command)
+    command.add_argument(
         "--score-threshold", type=_fraction, default=0.4, help="least score shown (default: %(default)s)"
     )
-    predict.add_argument(
+    command.add_argument(
         "--output", type=Path, default=Path("detections"), help="folder for pictures (default: %(default)s)"
     )
-    _add_trust(predict)
+    _add_trust(command)
 
-    show = commands.add_parser("show", help="a model in numbers: levels, default boxes, parameters, GMACs")
-    show.set_defaults(run=_show)
-    show.add_argument("model", metavar="MODEL", help="a name of `detzoo list`, a checkpoint or a run folder")
-    show.add_argument(
+
+def _add_show(commands: Commands) -> None:
+    command = commands.add_parser("show", help="a model in numbers: levels, default boxes, parameters, GMACs")
+    command.set_defaults(run=_show)
+    command.add_argument("model", metavar="MODEL", help="a name of `detzoo list`, a checkpoint or a run folder")
+    command.add_argument(
         "changes", nargs="*", metavar="KEY=VALUE", help="other parts for a name: loss=focal neck=fpn loss.alpha=0.5"
     )
-    show.add_argument("--classes", type=_classes, help="classes with background (default: those of the name)")
-    show.add_argument("--size", type=_size, metavar="HxW", help="input in pixels (default: that of the model)")
-    show.add_argument("--picture", type=Path, metavar="IMAGE", help="an image to draw default boxes on, in --output")
-    show.add_argument("--output", type=Path, metavar="FILE", help="where the drawing goes")
-    _add_trust(show)
+    command.add_argument("--classes", type=_classes, help="classes with background (default: those of the name)")
+    command.add_argument("--size", type=_size, metavar="HxW", help="input in pixels (default: that of the model)")
+    command.add_argument("--picture", type=Path, metavar="IMAGE", help="an image to draw default boxes on, in --output")
+    command.add_argument("--output", type=Path, metavar="FILE", help="where the drawing goes")
+    _add_trust(command)
 
-    inspect = commands.add_parser("inspect", help="what a file of weights is: whose, which classes, which numbers")
-    inspect.set_defaults(run=_inspect)
-    inspect.add_argument("file", type=Path, metavar="FILE")
-    _add_origin(inspect)
 
-    convert = commands.add_parser("convert", help="a file of another project's for detzoo, or one of detzoo's for them")
-    convert.set_defaults(run=_convert)
-    convert.add_argument("source", metavar="SOURCE", help="what detzoo.load takes: a file, a run folder, a name")
-    convert.add_argument(
+def _add_inspect(commands: Commands) -> None:
+    command = commands.add_parser("inspect", help="what a file of weights is: whose, which classes, which numbers")
+    command.set_defaults(run=_inspect)
+    command.add_argument("file", type=Path, metavar="FILE")
+    _add_origin(command)
+
+
+def _add_convert(commands: Commands) -> None:
+    command = commands.add_parser("convert", help="a file of another project's for detzoo, or one of detzoo's for them")
+    command.set_defaults(run=_convert)
+    command.add_argument("source", metavar="SOURCE", help="what detzoo.load takes: a file, a run folder, a name")
+    command.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="ends in " + " or ".join(SUFFIXES)
     )
-    convert.add_argument("--to", choices=sorted(EXPORTS), help="write the tensors that this project's code loads")
-    convert.add_argument(
+    command.add_argument("--to", choices=sorted(EXPORTS), help="write the tensors that this project's code loads")
+    command.add_argument(
         "--despite-numbers",
         action="store_true",
         help="with --to: write them as well where that code has other default boxes or the like",
     )
-    _add_origin(convert)
-    _add_trust(convert)
+    _add_origin(command)
+    _add_trust(command)
 
-    models = commands.add_parser("list", help="the models of the zoo and their published weights")
-    models.set_defaults(run=_list)
-    return parser
+
+def _add_list(commands: Commands) -> None:
+    command = commands.add_parser("list", help="the models of the zoo and their published weights")
+    command.set_defaults(run=_list)
 
 
 def _add_origin(command: argparse.ArgumentParser) -> None:

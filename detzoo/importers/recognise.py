@@ -23,8 +23,8 @@ from .readers import read_container
 
 ORIGINS: dict[str, Origin] = {
     caffe_ssd.NAME: caffe_ssd.readings,
-    lufficc.NAME: lufficc.readings,
     d2l.NAME: d2l.readings,
+    lufficc.NAME: lufficc.readings,
     mmdetection.NAME: mmdetection.readings,
     mobilenet_ssd.NAME: mobilenet_ssd.readings,
     nvidia.NAME: nvidia.readings,

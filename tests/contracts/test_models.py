@@ -214,9 +214,9 @@ def test_state_dict_there_and_back(name, model):
         # pytorch-ssd: mb1-ssd, mb1-ssd-lite, mb2-ssd-lite, sq-ssd-lite
         ("ssd300_mobilenet_v1", 21, 9_468_996),
         ("ssdlite300_mobilenet_v1", 21, 4_312_388),
-        ("ssd300_efficientnet_b3", 21, 12_656_262),
         ("ssdlite300_mobilenet_v2", 21, 3_388_228),
         ("ssdlite300_squeezenet1_1", 21, 1_875_268),
+        ("ssd300_efficientnet_b3", 21, 12_656_262),  # lufficc/SSD
         # Dive into Deep Learning, one class
         ("tiny_ssd", 2, 1_010_376),
     ],

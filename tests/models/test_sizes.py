@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from detzoo.models import SSD, build_ssd
 from detzoo.models.sizes import size_problem
@@ -80,8 +80,16 @@ def test_modes_come_back_one_by_one():
     assert network.training and network.layers[-1].calls == 0
 
 
+@pytest.fixture
+def one_of_several_processes():
+    """As in training on several GPUs, where synchronised batch norm raises a ValueError for whatever is on none."""
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("one_of_several_processes")
 def test_synchronised_batch_norm_in_training():
-    """Which raises a ValueError for whatever is on no GPU."""
     network = nn.SyncBatchNorm.convert_sync_batchnorm(Valid()).train()
     assert size_problem(network, nn.Identity(), (5, 5)) is None
     assert "32x32 is the first" in size_problem(network, nn.Identity(), (4, 4))
@@ -122,6 +130,7 @@ def ways_in(model: SSD) -> list[Callable[[], object]]:
     ]
 
 
+@pytest.mark.usefixtures("one_of_several_processes")
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("way", range(3), ids=["losses", "detect", "evaluate"])
 def test_a_detector_says_that_its_images_are_too_small(small_config, way, training):

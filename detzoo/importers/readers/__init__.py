@@ -3,9 +3,9 @@
 What the names mean is the business of the importers.
 """
 
-from .container import KINDS, Container, StateDict, state_dict_in
+from .container import KINDS, Container, Unwrapped, state_dict_in
 from .prototxt import read_prototxt
 from .read import read_container
 from .tensorflow_bundle import index_of
 
-__all__ = ["KINDS", "Container", "StateDict", "index_of", "read_container", "read_prototxt", "state_dict_in"]
+__all__ = ["KINDS", "Container", "Unwrapped", "index_of", "read_container", "read_prototxt", "state_dict_in"]

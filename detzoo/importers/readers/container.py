@@ -47,14 +47,14 @@ class Container(NamedTuple):
     forget: Callable[[], None] = lambda: None
 
 
-class StateDict(NamedTuple):
+class Unwrapped(NamedTuple):
     """Names and tensors of a network, and what was unwrapped to get at them: keys, then prefixes ending in a dot."""
 
     tensors: dict[str, Tensor]
     unwrapped: tuple[str, ...]
 
 
-def state_dict_in(container: Container) -> StateDict:
+def state_dict_in(container: Container) -> Unwrapped:
     """The weights in a container, without the dicts and prefixes that training scripts put around them.
 
     Raises:
@@ -69,7 +69,7 @@ def state_dict_in(container: Container) -> StateDict:
         stripped.append(prefix)
     if not tensors:
         raise ValueError(f"{container.path} holds no tensor: expected the weights of a network")
-    return StateDict(tensors, (*unwrapped, *stripped))
+    return Unwrapped(tensors, (*unwrapped, *stripped))
 
 
 def _opened(container: Container) -> tuple[dict[str, Tensor], tuple[str, ...]]:

@@ -12,7 +12,7 @@ LEGACY_MAGIC = bytes.fromhex("6cfc9c46f9206aa85019")  # of torch.save before 1.6
 LARGEST_HEADER = 100_000_000  # bytes of JSON, the limit of the safetensors package
 
 
-class Foreign(NamedTuple):
+class Other(NamedTuple):
     """A format that is no checkpoint: its bytes at a place, what it is, what to do."""
 
     start: int
@@ -23,18 +23,18 @@ class Foreign(NamedTuple):
 
 UNPACK = "unpack it, and give the checkpoint in it"
 FOREIGN = (
-    Foreign(0, b"\x1f\x8b", "a gzip archive", UNPACK),
-    Foreign(0, b"BZh", "a bzip2 archive", UNPACK),
-    Foreign(0, b"\xfd7zXZ\0", "an xz archive", UNPACK),
-    Foreign(0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK),
-    Foreign(0, b"Rar!\x1a\x07", "a rar archive", UNPACK),
-    Foreign(257, b"ustar", "a tar archive", f"{UNPACK} (a .pth.tar is no archive in spite of its name)"),
-    Foreign(0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras, Caffe's .h5)", "give the origin's own checkpoint"),
-    Foreign(4, b"TFL3", "a TensorFlow Lite model", "give the checkpoint or the frozen graph it was made of"),
-    Foreign(0, b"\x93NUMPY", "a NumPy array", "give the checkpoint itself"),
-    Foreign(0, b"\x89PNG", "an image", "give the checkpoint itself"),
-    Foreign(0, b"\xff\xd8\xff", "an image", "give the checkpoint itself"),
-    Foreign(0, b"%PDF", "a PDF document", "give the checkpoint itself"),
+    Other(0, b"\x1f\x8b", "a gzip archive", UNPACK),
+    Other(0, b"BZh", "a bzip2 archive", UNPACK),
+    Other(0, b"\xfd7zXZ\0", "an xz archive", UNPACK),
+    Other(0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK),
+    Other(0, b"Rar!\x1a\x07", "a rar archive", UNPACK),
+    Other(257, b"ustar", "a tar archive", f"{UNPACK} (a .pth.tar is no archive in spite of its name)"),
+    Other(0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras, Caffe's .h5)", "give the origin's own checkpoint"),
+    Other(4, b"TFL3", "a TensorFlow Lite model", "give the checkpoint or the frozen graph it was made of"),
+    Other(0, b"\x93NUMPY", "a NumPy array", "give the checkpoint itself"),
+    Other(0, b"\x89PNG", "an image", "give the checkpoint itself"),
+    Other(0, b"\xff\xd8\xff", "an image", "give the checkpoint itself"),
+    Other(0, b"%PDF", "a PDF document", "give the checkpoint itself"),
 )
 EXPECTED = "expected a checkpoint of PyTorch, safetensors, Caffe (.caffemodel) or TensorFlow (bundle or frozen graph)"
 
