@@ -78,6 +78,7 @@ def _add_show(commands: Commands) -> None:
     command.add_argument("--size", type=_size, metavar="HxW", help="input in pixels (default: that of the model)")
     command.add_argument("--picture", type=Path, metavar="IMAGE", help="an image to draw default boxes on, in --output")
     command.add_argument("--output", type=Path, metavar="FILE", help="where the drawing goes")
+    _add_origin(command)
     _add_trust(command)
 
 
@@ -193,6 +194,7 @@ def _show(options: argparse.Namespace) -> int:
         changes=options.changes,
         num_classes=options.classes,
         size=options.size if named else None,  # a checkpoint stays what it is, and is shown at another size
+        origin=options.origin,
         trust_parts=options.trust_parts,
     )
     facts = describe_model(model, options.size)

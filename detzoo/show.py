@@ -140,6 +140,7 @@ def open_model(
     changes: Sequence[str] = (),
     num_classes: int | None = None,
     size: Size | None = None,
+    origin: str | None = None,
     trust_parts: bool = False,
 ) -> SSD:
     """A model to describe: the preset of a name of the zoo, without weights, or a checkpoint.
@@ -149,6 +150,7 @@ def open_model(
         changes: of the preset, such as "loss=focal" or "neck.out_channels=64", see `changed`.
         num_classes: classes with background, of a name; the preset's by default.
         size: height and width of the input, of a name; the preset's by default.
+        origin: whose file it is, where that is asked.
         trust_parts: import parts that a checkpoint names by dotted path, which runs code that it chooses.
 
     Raises:
@@ -156,7 +158,7 @@ def open_model(
             that is wrong.
     """
     if not is_name(source):
-        model = load(source, trust_parts=trust_parts)
+        model = load(source, origin=origin, trust_parts=trust_parts)
         if changes or num_classes is not None or size is not None:
             asked = " ".join(changes) or "other classes and sizes"
             raise ValueError(

@@ -47,7 +47,7 @@ def measure(config: EvaluateConfig, device: torch.device) -> None:
     dataset = build_part(DATASETS, data, "dataset.val")
     loader = evaluation_loader(dataset, batch_size=config.batch_size, workers=config.workers, limit=config.limit_images)
     metric = build_part(METRICS, config.metric, "metric", annotations=dataset.annotations)
-    model = detzoo.load(config.source, trust_parts=config.trust_parts).to(device)
+    model = detzoo.load(config.source, origin=config.origin, trust_parts=config.trust_parts).to(device)
     if postprocess is not None:
         model.postprocess = postprocess
     numbers = evaluate(model, loader, metric)

@@ -150,7 +150,8 @@ class EvaluateConfig:
     """A measurement.
 
     Attributes:
-        source: a run folder, a checkpoint, or the name of a model with published weights.
+        source: a run folder, a checkpoint, another project's file, or the name of a model with published weights.
+        origin: whose file it is, where that is asked; null where it is recognised.
         dataset: of which `val` is measured; null for that of the run folder.
         metric: a part of `detzoo.metrics.METRICS`.
         postprocess: a part of `detzoo.components.POSTPROCESSES` in place of the model's own; null or empty for that.
@@ -166,6 +167,7 @@ class EvaluateConfig:
     """
 
     source: str = MISSING
+    origin: str | None = None
     dataset: Any = None
     metric: Any = "coco"
     postprocess: Any = None

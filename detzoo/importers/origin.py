@@ -116,8 +116,8 @@ def split_classes(bias: Tensor, boxes: int, where: str) -> int:
     Raises:
         ValueError: if it does not go with so many boxes a cell.
     """
-    if len(bias) % boxes:
-        raise ValueError(f"{where}: {len(bias)} numbers cannot be those of {boxes} boxes of a cell")
+    if bias.ndim != 1 or not len(bias) or len(bias) % boxes:
+        raise ValueError(f"{where}: the shape {tuple(bias.shape)} cannot be that of {boxes} boxes of a cell")
     return len(bias) // boxes
 
 

@@ -37,7 +37,10 @@ ORIGINS: dict[str, Origin] = {
 }
 
 
-WHERE = "say which it is (detzoo.load, or the command detzoo convert FILE --origin ORIGIN -o FILE)"
+WHERE = (
+    "say which it is (--origin ORIGIN to the command detzoo, origin=ORIGIN to detzoo.load and references/evaluate.py; "
+    "for training, detzoo convert FILE --origin ORIGIN -o mine.safetensors first)"
+)
 
 
 def import_file(path: str | Path, origin: str | None = None) -> Imported:

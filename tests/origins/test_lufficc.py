@@ -209,8 +209,8 @@ def test_pixels(v2, naive):
     """OpenCV's bytes less VGG's mean, for MobileNets too."""
     options = {name: value for name, value in v2.config.preprocess.items() if name != "name"}
     predictions = v2.predictions_after(Preprocess((320, 320), **{**options, **naive}))
-    assert not v2.as_the_original(v2.detections(predictions, v2.model.postprocess))
-    assert v2.as_the_original(v2.detections(v2.predictions, v2.model.postprocess))
+    assert not v2.as_the_original(predictions, v2.model.postprocess)
+    assert v2.as_the_original(v2.predictions, v2.model.postprocess)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_pixels(v2, naive):
 )
 def test_suppression(v2, naive):
     options = {name: value for name, value in v2.config.postprocess.items() if name != "name"}
-    assert not v2.as_the_original(v2.detections(v2.predictions, Postprocess(**{**options, **naive})))
+    assert not v2.as_the_original(v2.predictions, Postprocess(**{**options, **naive}))
 
 
 @pytest.mark.parametrize("kind", GOLDENS)
@@ -316,7 +316,7 @@ def test_classes(kind, num_classes, categories):
             None,
             "no tensor 'box_head.predictor.reg_headers.4.conv.3.weight'",
         ),
-        ("vgg_ssd300_voc", "cls_headers.0.bias", (85,), "headers.0.bias: 85 numbers cannot be those of 4 boxes"),
+        ("vgg_ssd300_voc", "cls_headers.0.bias", (85,), "headers.0.bias: 85 cannot be that of 4 boxes"),
         ("vgg_ssd300_voc", "reg_headers.4.bias", (24,), r"headers.4.bias has the shape \(24,\): expected 16"),
         (
             "efficient_net_b3",

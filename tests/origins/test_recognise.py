@@ -7,6 +7,7 @@ import torch
 from goldens import Golden, names
 
 from detzoo.importers import ORIGINS, Foreign, Imported, Reading, choose, import_file, readings_of
+from detzoo.importers.origin import split_classes
 from detzoo.importers.readers import Container
 from detzoo.models import MODELS
 
@@ -122,3 +123,9 @@ def test_a_published_file_is_read_as_the_catalogue_says(weights):
 def test_the_page_lists_every_origin():
     page = (Path(__file__).parents[2] / "references" / "IMPORTING.md").read_text(encoding="utf-8")
     assert [name for name in ORIGINS if f"| `{name}" not in page] == []
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (85,), (84, 1)])
+def test_a_bias_that_is_none(shape):
+    with pytest.raises(ValueError, match=r"conf.0.bias: the shape .* cannot be that of 4 boxes of a cell"):
+        split_classes(torch.zeros(shape), 4, "conf.0.bias")

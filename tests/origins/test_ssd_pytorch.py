@@ -186,7 +186,7 @@ def test_what_is_assumed(name):
         ("conf.3.bias", None, "there is no tensor 'conf.3.bias'"),
         ("conf.0.weight", None, "there is no tensor 'conf.0.weight'"),
         ("loc.5.weight", None, "there is no tensor 'loc.5.weight'"),
-        ("conf.0.bias", (85,), "conf.0.bias: 85 numbers cannot be those of 4 boxes"),
+        ("conf.0.bias", (85,), "conf.0.bias: 85 cannot be that of 4 boxes"),
         ("conf.4.bias", (126,), r"conf.4.bias has the shape \(126,\): expected 84 channels"),
         ("loc.1.weight", (16, 1024, 3, 3), r"loc.1.weight has the shape \(16, 1024, 3, 3\): expected 24 channels"),
         ("conf.6.bias", (84,), "unexpected tensor 'conf.6.bias'"),
