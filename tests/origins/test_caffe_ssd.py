@@ -292,7 +292,7 @@ def test_pixels_that_have_no_place_here(transform, message):
     [
         ({"without": "conv8_2_mbox_conf.1"}, "no blob 'conv8_2_mbox_conf.1': the file is not complete"),
         ({"fc7_mbox_loc__1": (16,)}, r"fc7_mbox_loc.1 \(16,\): expected 4 numbers for each of 6 default boxes"),
-        ({"fc7_mbox_conf__1": (125,)}, "fc7_mbox_conf.1: 125 cannot be that of 6 boxes"),
+        ({"fc7_mbox_conf__1": (125,)}, "fc7_mbox_conf.1: the shape .125,. cannot be that of 6 boxes"),
         ({"fc7_mbox_conf__1": (120,)}, "different numbers of classes.*'fc7_mbox_conf.1': 20"),
         ({"pool6_mbox_loc__0": (24, 256, 3, 3)}, "unexpected tensor 'pool6_mbox_loc.0'"),  # SSD of early 2016
     ],

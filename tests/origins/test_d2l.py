@@ -85,7 +85,7 @@ def test_classes(name, num_classes, names):
     [
         ("cls_2.bias", None, "there is no tensor 'cls_2.bias'"),
         ("bbox_4.weight", None, "there is no tensor 'bbox_4.weight'"),
-        ("cls_0.bias", (9,), "cls_0.bias: 9 cannot be that of 4 boxes"),
+        ("cls_0.bias", (9,), "cls_0.bias: the shape .9,. cannot be that of 4 boxes"),
         ("bbox_1.bias", (24,), r"bbox_1.bias has the shape \(24,\): expected 16 channels"),
         ("blk_4.0.weight", (128,), "unexpected tensor 'blk_4.0.weight'"),
     ],

@@ -316,7 +316,7 @@ def test_classes(kind, num_classes, categories):
             None,
             "no tensor 'box_head.predictor.reg_headers.4.conv.3.weight'",
         ),
-        ("vgg_ssd300_voc", "cls_headers.0.bias", (85,), "headers.0.bias: 85 cannot be that of 4 boxes"),
+        ("vgg_ssd300_voc", "cls_headers.0.bias", (85,), "headers.0.bias: the shape .85,. cannot be that of 4 boxes"),
         ("vgg_ssd300_voc", "reg_headers.4.bias", (24,), r"headers.4.bias has the shape \(24,\): expected 16"),
         (
             "efficient_net_b3",

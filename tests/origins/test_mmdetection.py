@@ -368,7 +368,7 @@ def test_nobody_else_reads_its_files(kind):
         ("ssd512_coco", "reg_convs.6.0.weight", None, "no tensor 'bbox_head.reg_convs.6.0.weight'.* 7 feature maps"),
         ("ssdlite320", "cls_convs.3.1.weight", None, "no tensor 'bbox_head.cls_convs.3.1.weight'"),
         ("ssd300_voc", "reg_convs.4.0.bias", (24,), r"bbox_head.reg_convs.4.0.bias \(24,\): expected 16"),
-        ("ssd300_voc", "cls_convs.1.0.bias", (125,), "bbox_head.cls_convs.1.0.bias: 125 numbers cannot be"),
+        ("ssd300_voc", "cls_convs.1.0.bias", (125,), "bbox_head.cls_convs.1.0.bias: the shape .125,. cannot be"),
         ("old", "cls_convs.5.bias", (84,), "bbox_head.cls_convs.5.bias is for 21 classes, .* first map for 2"),
         ("ssdlite320", "cls_convs.6.1.bias", (126,), "unexpected tensor 'bbox_head.cls_convs.6.1.extra"),
     ],

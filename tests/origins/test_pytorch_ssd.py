@@ -219,7 +219,12 @@ def trained_in(folder: Path) -> Imported:
     [
         ("vgg16-ssd", "classification_headers.3.bias", None, "there is no tensor 'classification_headers.3.bias'"),
         ("mb2-ssd-lite", "regression_headers.4.3.weight", None, "there is no tensor 'regression_headers.4.3.weight'"),
-        ("vgg16-ssd", "classification_headers.0.bias", (85,), "headers.0.bias: 85 cannot be that of 4 boxes"),
+        (
+            "vgg16-ssd",
+            "classification_headers.0.bias",
+            (85,),
+            "headers.0.bias: the shape .85,. cannot be that of 4 boxes",
+        ),
         ("mb1-ssd", "classification_headers.0.bias", (84,), r"headers.0.weight has the shape \(126, 512, 3, 3\)"),
         ("mb1-ssd-lite", "regression_headers.5.bias", (16,), r"headers.5.bias has the shape \(16,\): expected 24"),
         ("mb2-ssd-lite", "base_net.19.conv.0.weight", (4,), "unexpected tensor 'base_net.19.conv.0.weight'"),

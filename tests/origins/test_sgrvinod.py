@@ -127,7 +127,7 @@ def test_classes(num_classes, categories):
     [
         ("pred_convs.loc_conv9_2.bias", None, "there is no tensor 'pred_convs.loc_conv9_2.bias'"),
         ("pred_convs.cl_conv4_3.bias", None, "there is no tensor 'pred_convs.cl_conv4_3.bias'"),
-        ("pred_convs.cl_conv4_3.bias", (85,), "pred_convs.cl_conv4_3.bias: 85 cannot be that of 4 boxes"),
+        ("pred_convs.cl_conv4_3.bias", (85,), "pred_convs.cl_conv4_3.bias: the shape .85,. cannot be that of 4 boxes"),
         ("pred_convs.cl_conv7.bias", (84,), r"pred_convs.cl_conv7.bias has the shape \(84,\): expected 126 channels"),
         ("pred_convs.loc_conv10_2.weight", (24, 256, 3, 3), "pred_convs.loc_conv10_2.weight has the shape"),
         ("aux_convs.conv12_1.weight", (128, 256, 1, 1), "unexpected tensor 'aux_convs.conv12_1.weight'"),

@@ -186,7 +186,7 @@ def test_what_is_assumed(name):
         ("conf.3.bias", None, "there is no tensor 'conf.3.bias'"),
         ("conf.0.weight", None, "there is no tensor 'conf.0.weight'"),
         ("loc.5.weight", None, "there is no tensor 'loc.5.weight'"),
-        ("conf.0.bias", (85,), "conf.0.bias: 85 cannot be that of 4 boxes"),
+        ("conf.0.bias", (85,), "conf.0.bias: the shape .85,. cannot be that of 4 boxes"),
         ("conf.4.bias", (126,), r"conf.4.bias has the shape \(126,\): expected 84 channels"),
         ("loc.1.weight", (16, 1024, 3, 3), r"loc.1.weight has the shape \(16, 1024, 3, 3\): expected 24 channels"),
         ("conf.6.bias", (84,), "unexpected tensor 'conf.6.bias'"),
@@ -205,7 +205,7 @@ def test_other_architectures_are_refused(name, shape, message):
 def test_an_odd_number_of_boxes_is_said_with_the_files_name():
     file = named("ssd300_mAP_77.43_v2.pth")
     file.state["conf.0.bias"] = torch.zeros(85)
-    with pytest.raises(ValueError, match="v2.pth, read as ssd.pytorch/voc: conf.0.bias: 85 numbers"):
+    with pytest.raises(ValueError, match="v2.pth, read as ssd.pytorch/voc: conf.0.bias: the shape .85,. cannot"):
         convert(file, choose(file))
 
 

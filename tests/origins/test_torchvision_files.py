@@ -58,7 +58,7 @@ def test_a_tensor_that_is_not_there(name, missing):
 @pytest.mark.parametrize(
     ("name", "key", "shape", "message"),
     [
-        ("ssd300_vgg16", f"{CLASSES}.0.bias", (18,), "18 cannot be that of 4 boxes"),
+        ("ssd300_vgg16", f"{CLASSES}.0.bias", (18,), "the shape .18,. cannot be that of 4 boxes"),
         ("ssd300_vgg16", f"{CLASSES}.1.bias", (16,), "expected 24 channels, of 6 boxes of a cell and 4 classes"),
         ("ssd300_vgg16", f"{BOXES}.4.weight", (24, 256, 3, 3), "expected 16 channels, of 4 boxes of a cell and 4 coor"),
         ("ssdlite320_mobilenet_v3_large", f"{BOXES}.0.1.bias", (16,), "expected 24 channels, of 6 boxes of a cell"),
