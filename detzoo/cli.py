@@ -219,6 +219,7 @@ def _inspect(options: argparse.Namespace) -> int:
 
 def _convert(options: argparse.Namespace) -> int:
     check_suffix(options.output)
+    _check_free(options.output)
     if options.despite_numbers and options.to is None:
         raise ValueError("--despite-numbers goes with --to PROJECT: detzoo's own files say their numbers")
     opened = open_detector(options.source, origin=options.origin, trust_parts=options.trust_parts)
@@ -230,6 +231,12 @@ def _convert(options: argparse.Namespace) -> int:
     for line in differences:
         print(f"to be changed in its code: {line}")
     return 0
+
+
+def _check_free(path: Path) -> None:
+    """Raise a ValueError if something would be lost by writing there: the source itself, or a run to be resumed."""
+    if path.exists():
+        raise ValueError(f"{path} is there already and would be lost: choose another --output, or delete it")
 
 
 def _list(options: argparse.Namespace) -> int:

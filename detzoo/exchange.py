@@ -1,7 +1,8 @@
 """Files of other projects in, files for them out: what `detzoo inspect` and `detzoo convert` do."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -138,7 +139,9 @@ def save(path: str | Path, opened: Opened) -> list[Path]:
     words = {name: record[name] for name in ("config", "categories")}
     header = {"format": FORMAT, **{name: json.dumps(value) for name, value in words.items()}}
     with replacing(path) as unfinished:
-        save_file({name: t.contiguous() for name, t in record["model"].items()}, unfinished, metadata=header)
+        tensors = {name: tensor.contiguous() for name, tensor in record["model"].items()}
+        with _usual_mode(unfinished):
+            save_file(tensors, unfinished, metadata=header)
     write_json(beside, {"format": FORMAT, **words})
     return [path, beside]
 
@@ -205,7 +208,17 @@ def _write_state(state: dict[str, Tensor], path: Path, suffix: str) -> None:
         return
     from safetensors.torch import save_file
 
-    save_file(state, path)
+    with _usual_mode(path):
+        save_file(state, path)
+
+
+@contextmanager
+def _usual_mode(path: Path) -> Iterator[None]:
+    """Leave a file that is written in the block as readable as any other; safetensors makes it its owner's only."""
+    path.touch()
+    mode = path.stat().st_mode
+    yield
+    path.chmod(mode)
 
 
 def _differences(state: dict[str, Tensor], opened: Opened, project: str) -> list[str]:

@@ -272,6 +272,13 @@ def test_convert_there_and_back(theirs, tmp_path, capsys):
     assert all(torch.equal(again[name], tensor) for name, tensor in model.state_dict().items())
 
 
+def test_convert_overwrites_nothing(theirs, capsys):
+    before = theirs[1].read_bytes()
+    assert main(["convert", str(theirs[1]), "-o", str(theirs[1])]) == 2
+    assert "is there already and would be lost" in capsys.readouterr().err
+    assert theirs[1].read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -46,6 +46,11 @@ def test_a_safetensors_file_has_its_config_beside_it_for_people(theirs, tmp_path
     assert words["config"]["num_classes"] == 4 and words["categories"] is None
 
 
+def test_a_safetensors_file_can_be_read_by_whoever_can_read_the_others(theirs, tmp_path):
+    path, beside = save(tmp_path / "out.safetensors", open_detector(theirs[1]))
+    assert path.stat().st_mode == beside.stat().st_mode
+
+
 def test_a_file_that_is_not_ours_is_not_overwritten(theirs, tmp_path):
     (tmp_path / "train.json").write_text('{"images": []}')
     with pytest.raises(ValueError, match="train.json is there already, and is not detzoo's"):

@@ -1,5 +1,6 @@
 """What a training run is made of: the schema that Hydra holds `configs/train.yaml` and every override against."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from typing import Any, TypeVar, get_args
@@ -214,13 +215,18 @@ def typed(config: DictConfig, schema: type[T]) -> T:
             no value.
     """
     known = [field.name for field in fields(schema)]
-    foreign = [f"no option {name!r}: {suggest(name, known)}" for name in map(str, config) if name not in known]
+    foreign = [f"no option {name!r}: {_right_word(name, known)}" for name in map(str, config) if name not in known]
     if foreign:
         raise ConfigError(foreign)
     try:
         return OmegaConf.to_object(config)
     except MissingMandatoryValue as error:
         raise ConfigError([f"{error.full_key} is not set: say {error.full_key}=..."]) from None
+
+
+def _right_word(name: str, known: Sequence[str]) -> str:
+    parts = [field.name for field in fields(SSDConfig)] if "model" in known else []
+    return f"it is model.{name}" if name in parts else suggest(name, known)
 
 
 def check_run(config: TrainConfig) -> None:

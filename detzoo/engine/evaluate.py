@@ -24,7 +24,11 @@ def evaluate(model: SSD, loader: EvaluationLoader, metric: Metric) -> dict[str, 
     Detections of classes that the data set lacks are dropped; the others are matched by name where the model knows
     names. Where both have the same classes, the mean losses of the images come along as `val_loss`, `val_<name>`;
     they are divided by the matches of each batch of evaluation in each process.
+
+    Raises:
+        ValueError: if no name is known to both, or the model has no names and another number of classes.
     """
+    _check_number(model, loader.source.categories)
     training = model.training
     model.eval()
     distributed.share_buffers(model)
@@ -76,6 +80,14 @@ def check_same_classes(train: Categories, val: Categories) -> None:
         raise ValueError(
             f"dataset.train has the classes {', '.join(train.names)}, dataset.val {', '.join(val.names)}: expected "
             "the same in the same order; a data set of VOC's form takes them as classes=[...]"
+        )
+
+
+def _check_number(model: SSD, dataset: Categories) -> None:
+    if model.categories is None and model.head.num_classes != dataset.num_classes:
+        raise ValueError(
+            f"nobody says what the model's labels mean, and it tells {model.head.num_classes} classes with background "
+            f"apart where the data set has {dataset.num_classes}: expected as many, in the data set's order"
         )
 
 

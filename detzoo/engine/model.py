@@ -3,15 +3,16 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from .. import distributed
 from ..categories import Categories
 from ..lookup import split_part
-from ..models import SSD, build_ssd, get_weight, load
+from ..models import SSD, SSDConfig, build_ssd, get_weight, load
 from ..models.config import read_config
-from ..models.entry import check_same_network, read_weights
+from ..models.entry import NETWORK, check_same_network, read_weights
 from ..models.sizes import size_problem
 from ..models.weights import is_file, load_backbone_weights, load_weights, logits_mean_the_same
 from .checkpoint import Progress
@@ -139,6 +140,33 @@ def lr_factor(config: TrainConfig) -> float:
     return batch / reference
 
 
+def _check_numbers(theirs: dict[str, Any], ours: SSDConfig, weights: str) -> None:
+    """Raise a ValueError unless the model is the one whose weights these are, with the options that make it so."""
+    try:
+        check_same_network(theirs, ours, weights)
+    except ValueError as error:
+        here = ours.as_dict()
+        overrides = [
+            override for name in NETWORK if theirs[name] != here[name] for override in _said(name, theirs[name])
+        ]
+        raise ValueError(f"{error}. To train it, say {' '.join(overrides)}") from error
+
+
+def _said(name: str, part: Any) -> list[str]:
+    """A field of the model on the command line; a mapping is put into an emptied place, since Hydra merges it else."""
+    whole = f"model.{name}={_flow(part)}"
+    return [f"model.{name}=null", f"'{whole}'"] if isinstance(part, dict) else [f"'{whole}'"]
+
+
+def _flow(value: Any) -> str:
+    """Plain data as Hydra reads it."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _load(model: SSD, config: TrainConfig, categories: Categories) -> None:
     """Weights of a file, or published ones by their full name; other class names, or another kind of loss, mean another
     class head.
@@ -148,7 +176,7 @@ def _load(model: SSD, config: TrainConfig, categories: Categories) -> None:
     else:
         found = get_weight(config.weights).read()
     if found.config is not None:
-        check_same_network(found.config.as_dict(), read_config(config.model), config.weights)
+        _check_numbers(found.config.as_dict(), read_config(config.model), config.weights)
     same = found.categories is None or found.categories.names == categories.names
     same = same and logits_mean_the_same(found.loss, read_config(config.model).loss)
     load_weights(model, found.state, class_head=same)

@@ -20,26 +20,22 @@ def for_classes(model: SSD, config: SSDConfig, categories: Categories) -> SSD:
     that both know; the rest starts from scratch, and is logged.
 
     Args:
-        model: whose labels have names.
+        model: of whose classes only the background is kept where nobody says what its labels mean.
         config: that builds it.
         categories: of the new one.
-
-    Raises:
-        ValueError: if nobody says what the labels of `model` mean.
     """
-    if model.categories is None:
-        raise ValueError(
-            "classes: nobody says what the labels of this model mean, so none can be kept by name; "
-            "get_model(..., num_classes=...) starts the class head from scratch"
-        )
     new = build_ssd(replace(config, num_classes=None), categories=categories)
-    labels = categories.labels_in(model.categories)
+    labels = [0] * (len(categories) + 1) if model.categories is None else categories.labels_in(model.categories)
     old, own = model.state_dict(), new.state_dict()
     boxes = model.default_boxes.boxes_per_cell
     heads = {key: _kept_rows(old[key], own[key], labels, boxes[_level(key)]) for key in class_tensors(config)}
     load_weights(new, {**old, **heads})
     fresh = [name for name, label in zip(categories.names, labels[1:], strict=True) if label == 0]
-    logger.info("classes kept: %d of %d; from scratch: %s", len(categories) - len(fresh), len(categories), fresh)
+    if fresh:
+        known = "" if model.categories is not None else " (nobody says what the labels of the source mean)"
+        logger.warning(
+            "classes kept: %d of %d; from scratch%s: %s", len(categories) - len(fresh), len(categories), known, fresh
+        )
     return new.eval()
 
 

@@ -16,7 +16,7 @@ from .config import SSDConfig, read_config
 from .entry import choose_weights
 from .presets import config_of
 from .ssd import SSD
-from .weights import StateDict, WeightsEnum, load_weights
+from .weights import StateDict, WeightsEnum, is_file, load_weights
 from .zoo import MODELS, get_weight
 
 
@@ -49,10 +49,21 @@ def load(
         DownloadError: if a file cannot be had.
         ValueError: if it is none of these, could be several things, or names such parts and is not trusted.
     """
+    if classes is not None:
+        _check_names(classes)
     opened = open_detector(source, origin=origin, trust_parts=trust_parts)
     if classes is None:
         return opened.model
     return for_classes(opened.model, opened.config, Categories(tuple(classes)))
+
+
+def _check_names(classes: Sequence[str]) -> None:
+    """Raise a ValueError unless these are names of classes."""
+    listed = isinstance(classes, Sequence) and not isinstance(classes, str) and len(classes)
+    if not listed or not all(isinstance(name, str) and name for name in classes):
+        raise ValueError(f"classes = {classes!r}: expected a list of names, such as ['person', 'dog']")
+    if background := [name for name in classes if name.lower() in ("background", "__background__")]:
+        raise ValueError(f"classes: {background[0]!r} is no class of its own, every detector has it: leave it out")
 
 
 def open_detector(source: str | Path, *, origin: str | None = None, trust_parts: bool = False) -> Opened:
@@ -61,8 +72,8 @@ def open_detector(source: str | Path, *, origin: str | None = None, trust_parts:
         source = fetch(str(source))
     if Path(source).exists() or index_of(Path(source)):
         return _open_file(Path(source), origin, trust_parts)
-    if origin is not None:
-        raise FileNotFoundError(f"origin={origin!r} is for a file, but there is none at {source}")
+    if origin is not None or is_file(str(source)):
+        raise FileNotFoundError(f"no file at {source}{'' if origin is None else f', and origin={origin!r} is for one'}")
     return _open_name(str(source))
 
 

@@ -1,5 +1,8 @@
 """Evaluation: labels matched by name, the model's mode kept, both metrics."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ from detzoo.categories import COCO, COCO_91, VOC, Categories
 from detzoo.data import SyntheticDataset, evaluation_loader
 from detzoo.engine.evaluate import evaluate, label_map
 from detzoo.metrics import METRICS
+from detzoo.models import build_ssd
 
 DATA = ("circle", "square", "triangle", "star", "cross", "ring")
 
@@ -20,6 +24,7 @@ class Oracle(nn.Module):
         super().__init__()
         self.dataset = dataset
         self.categories = categories
+        self.head = SimpleNamespace(num_classes=len(DATA) + 1)
         self.seen = 0
 
     def detect(self, images):
@@ -104,3 +109,10 @@ def test_label_map():
 def test_no_common_name():
     with pytest.raises(ValueError, match=r"no class name: aeroplane, .* against circle"):
         label_map(VOC, Categories(DATA))
+
+
+def test_labels_without_names_must_be_as_many_as_the_data_sets(shapes, small_config):
+    model = build_ssd(replace(small_config, num_classes=len(DATA) + 2))
+    metric = METRICS["voc"](shapes.annotations)
+    with pytest.raises(ValueError, match="tells 8 classes with background apart where the data set has 7"):
+        evaluate(model, evaluation_loader(shapes, batch_size=1), metric)

@@ -48,15 +48,32 @@ def test_the_same_classes_give_the_same_detector(trained):
 
 def test_what_starts_from_scratch_is_logged(trained, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("detzoo"), "propagate", True)
-    with caplog.at_level(logging.INFO, logger="detzoo"):
+    with caplog.at_level(logging.WARNING, logger="detzoo"):
         detzoo.load(trained[0], classes=["dog", "unicorn"])
     assert "classes kept: 1 of 2; from scratch: ['unicorn']" in caplog.text
 
 
-def test_labels_without_names_cannot_be_kept_by_name(small_config):
+def test_of_labels_without_names_only_the_background_is_kept(small_config):
     config = replace(small_config, num_classes=3)
-    with pytest.raises(ValueError, match="nobody says what the labels of this model mean"):
-        for_classes(build_ssd(config), config, Categories(("a",)))
+    model = build_ssd(config)
+    changed = for_classes(model, config, Categories(("a", "b")))
+    key = class_tensors(config)[0]
+    boxes = model.default_boxes.boxes_per_cell[0]
+    theirs, ours = (each.state_dict()[key].unflatten(0, (boxes, 3)) for each in (model, changed))
+    assert torch.equal(ours[:, 0], theirs[:, 0]) and not torch.equal(ours[:, 1:], theirs[:, 1:])
+    assert changed.categories.names == ("a", "b")
+
+
+@pytest.mark.parametrize("classes", ["person", [], 5, [1, 2], [""], ["background", "dog"]], ids=str)
+def test_classes_that_are_none(trained, classes):
+    with pytest.raises(ValueError, match="^classes"):
+        detzoo.load(trained[0], classes=classes)
+
+
+@pytest.mark.parametrize("path", ["nothing.pth", "no/such/thing", "s3://bucket/a.pth"])
+def test_a_path_without_a_file_is_said_to_be_one(path):
+    with pytest.raises(FileNotFoundError, match=f"no file at {path}"):
+        detzoo.load(path)
 
 
 def test_config_of_what_was_opened_builds_it(trained):
@@ -67,7 +84,7 @@ def test_config_of_what_was_opened_builds_it(trained):
 def test_origin_is_for_files_of_others(trained):
     with pytest.raises(ValueError, match="is a checkpoint of detzoo: leave origin='torchvision' out"):
         detzoo.load(trained[0] / "best.pt", origin="torchvision")
-    with pytest.raises(FileNotFoundError, match="there is none at ssd300_vgg16"):
+    with pytest.raises(FileNotFoundError, match="no file at ssd300_vgg16, and origin='torchvision' is for one"):
         detzoo.load("ssd300_vgg16", origin="torchvision")
 
 
