@@ -11,17 +11,17 @@ from torch import Tensor
 
 from .categories import Categories
 from .files import replacing, write_json
-from .importers import Foreign, Reading, choose, convert, readings_of
+from .importers import Foreign, Reading, convert, readings_of
 from .importers import d2l as to_d2l
 from .importers import pytorch_ssd as to_pytorch_ssd
 from .importers import ssd_pytorch as to_ssd_pytorch
 from .importers import torchvision as to_torchvision
-from .importers.readers import Container, read_container
+from .importers.readers import Container
 from .lookup import suggest
 from .models import SSDConfig
-from .models.checkpoint import FORMAT, categories_of, checkpoint_in, model_record, record_in, save_checkpoint
+from .models.checkpoint import FORMAT, categories_of, model_record, save_checkpoint
 from .models.config import read_config
-from .models.opening import Opened
+from .models.opening import Opened, identify
 from .models.presets import config_of
 from .models.weights import logits_mean_the_same
 
@@ -32,13 +32,8 @@ EXPORTS: dict[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = {
     to_ssd_pytorch.NAME: to_ssd_pytorch.export,
     to_torchvision.NAME: to_torchvision.export,
 }
-NUMBERS = (
-    "backbone",
-    "default_boxes",
-    "size",
-    "coder",
-    "preprocess",
-)  # what the other side's code has and no file says
+# What the other side's code has, and no file says.
+NUMBERS = ("backbone", "default_boxes", "size", "coder", "preprocess")
 SUFFIXES = (".safetensors", ".pt", ".pth")
 RESIZE = "preprocess.resize: "
 
@@ -69,15 +64,9 @@ def inspect(path: str | Path, origin: str | None = None) -> Report:
     Raises:
         ValueError: for a file that cannot be read, or that could be several things, which are listed.
     """
-    container = read_container(checkpoint_in(path))
-    record = record_in(container)
-    if record is not None and origin is not None:
-        raise ValueError(f"{path} is a checkpoint of detzoo: leave origin={origin!r} out")
-    if record is not None:
+    container, record, reading, imported = identify(path, origin)
+    if imported is None:
         return Report(container, None, read_config(record["config"]), categories_of(record))
-    foreign = Foreign.of(container)
-    reading = choose(foreign, origin)
-    imported = convert(foreign, reading)
     return Report(container, reading, config_of(imported), imported.categories, imported.changes, imported.assumed)
 
 

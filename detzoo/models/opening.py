@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..categories import Categories
 from ..hub import fetch
-from ..importers import Foreign, Imported, choose, convert
-from ..importers.readers import index_of, read_container
+from ..importers import Foreign, Imported, Reading, choose, convert
+from ..importers.readers import Container, index_of, read_container
 from ..lookup import suggest
 from .build import build_ssd
 from .checkpoint import checkpoint_in, model_of, record_in
@@ -25,6 +25,17 @@ class Opened(NamedTuple):
 
     model: SSD
     config: SSDConfig
+
+
+class Identified(NamedTuple):
+    """A file that was read: the record of a checkpoint of detzoo's, or how another project's is read, and what came of
+    it.
+    """
+
+    container: Container
+    record: dict[str, Any] | None = None
+    reading: Reading | None = None
+    imported: Imported | None = None
 
 
 def load(
@@ -82,15 +93,29 @@ def _is_address(source: str | Path) -> bool:
 
 
 def _open_file(path: Path, origin: str | None, trust_parts: bool) -> Opened:
-    path = checkpoint_in(path)
-    container = read_container(path)
+    found = identify(path, origin)
+    if found.imported is not None:
+        return build_imported(found.imported, found.container.forget)
+    model = model_of(found.record, found.container.path, trust_parts=trust_parts)
+    return Opened(model, read_config(found.record["config"]))
+
+
+def identify(path: str | Path, origin: str | None = None) -> Identified:
+    """Read a file, or that of a run folder, and say what it is; nothing is built.
+
+    Raises:
+        FileNotFoundError: if it is not there.
+        ValueError: if it cannot be read, is no detector, could be several things, or is not of this origin.
+    """
+    container = read_container(checkpoint_in(path))
     record = record_in(container)
-    if record is None:
-        foreign = Foreign.of(container)
-        return build_imported(convert(foreign, choose(foreign, origin)), container.forget)
-    if origin is not None:
-        raise ValueError(f"{path} is a checkpoint of detzoo: leave origin={origin!r} out")
-    return Opened(model_of(record, path, trust_parts=trust_parts), read_config(record["config"]))
+    if record is not None and origin is not None:
+        raise ValueError(f"{container.path} is a checkpoint of detzoo: leave origin={origin!r} out")
+    if record is not None:
+        return Identified(container, record)
+    foreign = Foreign.of(container)
+    reading = choose(foreign, origin)
+    return Identified(container, reading=reading, imported=convert(foreign, reading))
 
 
 def build_imported(imported: Imported, forget: Callable[[], None] | None = None) -> Opened:

@@ -6,6 +6,16 @@ from dataclasses import replace
 from ..importers import Imported
 from .config import SSDConfig
 
+# How all of them are trained (SSD, section 2.2). Every option that a command line may want to override is spelt out.
+MATCHING = {"name": "ssd", "iou_threshold": 0.5}
+MULTIBOX = {
+    "name": "multibox",
+    "negatives_per_positive": 3.0,
+    "minimum_negatives": 0,
+    "box": "smooth_l1",
+    "box_weight": 1.0,
+}
+
 # VGG-16 (arXiv:1512.02325)
 
 # VGG's published "features" weights want RGB - mean in 0..255 (the Caffe model's input scaling).
@@ -23,15 +33,9 @@ SSD300_VGG16 = SSDConfig(
     size=(300, 300),
     num_classes=91,
     head={"name": "ssd"},
-    matcher={"name": "ssd", "iou_threshold": 0.5},
+    matcher=MATCHING,
     coder={"name": "centre_size"},
-    loss={
-        "name": "multibox",
-        "negatives_per_positive": 3.0,
-        "minimum_negatives": 0,
-        "box": "smooth_l1",
-        "box_weight": 1.0,
-    },
+    loss=MULTIBOX,
     preprocess={"name": "warp", "mean": CAFFE_MEAN, "std": CAFFE_STD, "resize": "bilinear"},
     # Section 3.1: 0.01 confidence, 0.45 overlap, 200 detections an image; 400 per class are Caffe's and torchvision's.
     postprocess={
@@ -72,15 +76,9 @@ SSD300_RESNET50 = SSDConfig(
     size=(300, 300),
     num_classes=81,
     head={"name": "ssd"},
-    matcher={"name": "ssd", "iou_threshold": 0.5},
+    matcher=MATCHING,
     coder={"name": "centre_size", "max_log_size": None},
-    loss={
-        "name": "multibox",
-        "negatives_per_positive": 3.0,
-        "minimum_negatives": 0,
-        "box": "smooth_l1",
-        "box_weight": 1.0,
-    },
+    loss=MULTIBOX,
     preprocess={
         "name": "warp",
         "mean": (0.485, 0.456, 0.406),
@@ -125,15 +123,9 @@ SSD300_MOBILENET_V1 = SSDConfig(
     size=(300, 300),
     num_classes=21,
     head={"name": "ssd"},
-    matcher={"name": "ssd", "iou_threshold": 0.5},
+    matcher=MATCHING,
     coder={"name": "centre_size", "max_log_size": None},
-    loss={
-        "name": "multibox",
-        "negatives_per_positive": 3.0,
-        "minimum_negatives": 0,
-        "box": "smooth_l1",
-        "box_weight": 1.0,
-    },
+    loss=MULTIBOX,
     preprocess={
         "name": "warp",  # (x - 127) / 128 of bytes
         "mean": (127 / 255, 127 / 255, 127 / 255),
@@ -195,15 +187,9 @@ SSDLITE320_MOBILENET_V3_LARGE = SSDConfig(
     size=(320, 320),
     num_classes=91,
     head={"name": "ssdlite"},
-    matcher={"name": "ssd", "iou_threshold": 0.5},
+    matcher=MATCHING,
     coder={"name": "centre_size"},
-    loss={
-        "name": "multibox",
-        "negatives_per_positive": 3.0,
-        "minimum_negatives": 0,
-        "box": "smooth_l1",
-        "box_weight": 1.0,
-    },
+    loss=MULTIBOX,
     preprocess={"name": "warp", "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "resize": "bilinear"},
     postprocess={
         "name": "nms",
@@ -259,15 +245,9 @@ TINY_SSD = SSDConfig(
     size=(256, 256),
     num_classes=2,
     head={"name": "ssd"},
-    matcher={"name": "ssd", "iou_threshold": 0.5},
+    matcher=MATCHING,
     coder={"name": "centre_size", "max_log_size": None},
-    loss={
-        "name": "multibox",
-        "negatives_per_positive": 3.0,
-        "minimum_negatives": 0,
-        "box": "smooth_l1",
-        "box_weight": 1.0,
-    },
+    loss=MULTIBOX,
     preprocess={  # bytes as they are
         "name": "warp",
         "mean": (0.0, 0.0, 0.0),
