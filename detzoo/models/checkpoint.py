@@ -9,12 +9,12 @@ import torch
 
 from ..categories import Categories
 from ..files import replacing
-from ..importers.readers import Container, read_container
+from ..importers.readers import Container
 from ..lookup import fits, split_part
 from .build import TABLES, build_ssd
 from .config import SSDConfig, read_config
 from .ssd import SSD
-from .weights import load_weights, read_file
+from .weights import load_weights
 
 FORMAT = "detzoo-1"
 BEST, LAST = "best.pt", "last.pt"  # in a run folder
@@ -45,6 +45,27 @@ def is_checkpoint(content: Any) -> bool:
 def categories_of(record: dict[str, Any]) -> Categories | None:
     """The names of the classes in a checkpoint."""
     return Categories(**record["categories"]) if record["categories"] else None
+
+
+def read_file(path: str | Path) -> Any:
+    """The content of a PyTorch file, without running anything from it.
+
+    Raises:
+        FileNotFoundError: if it is not there.
+        ValueError: if it is no PyTorch file, or holds more than plain data and tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights file at {path}")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file makes the unpickler fail in a dozen ways (KeyError, struct.error, ...)
+        reason = f"{type(error).__name__}: {error}".split("\n")[0]
+        raise ValueError(
+            f"{path} cannot be read as a file of tensors ({reason}): is it complete, and a checkpoint?"
+        ) from error
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -123,25 +144,6 @@ def _check_categories(categories: Any) -> None:
 
 
 CHECKS = {"config": _check_config, "categories": _check_categories}  # of what there is besides weights
-
-
-def load_checkpoint(path: str | Path, *, trust_parts: bool = False) -> SSD:
-    """The model of a checkpoint, in eval mode, built as it was trained.
-
-    Args:
-        path: a checkpoint, or a run folder, of which the best one is taken.
-        trust_parts: import parts that the file names by dotted path. That runs code the file chooses: only for files of
-            your own.
-
-    Raises:
-        FileNotFoundError: if it is not there.
-        ValueError: for a file that is no checkpoint, or names parts by dotted path without being trusted.
-    """
-    path = checkpoint_in(path)
-    record = record_in(read_container(path))
-    if record is None:
-        raise ValueError(f"{path} is no checkpoint of detzoo: expected one that references/train.py wrote")
-    return model_of(record, path, trust_parts=trust_parts)
 
 
 def model_of(record: dict[str, Any], path: Path, *, trust_parts: bool = False) -> SSD:

@@ -151,27 +151,6 @@ class WeightsEnum(Enum):
         return cls[member]
 
 
-def read_file(path: str | Path) -> Any:
-    """The content of a PyTorch file, without running anything from it.
-
-    Raises:
-        FileNotFoundError: if it is not there.
-        ValueError: if it is no PyTorch file, or holds more than plain data and tensors.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights file at {path}")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # a damaged file makes the unpickler fail in a dozen ways (KeyError, struct.error, ...)
-        reason = f"{type(error).__name__}: {error}".split("\n")[0]
-        raise ValueError(
-            f"{path} cannot be read as a file of tensors ({reason}): is it complete, and a checkpoint?"
-        ) from error
-
-
 def found_in(container: Container) -> Found:
     """Weights of a detector in a file that is no checkpoint of detzoo's.
 

@@ -12,8 +12,8 @@ from torch import nn
 from detzoo.components import BOX_LOSSES, HEADS, LOSSES, MATCHERS, BoxCoder, foreground_sigmoid, foreground_softmax
 from detzoo.engine.config import register_configs
 from detzoo.lookup import ConfigError
-from detzoo.models import MODELS, SSDConfig, build_ssd
-from detzoo.models.checkpoint import load_checkpoint, model_record, save_checkpoint
+from detzoo.models import MODELS, SSDConfig, build_ssd, load
+from detzoo.models.checkpoint import model_record, save_checkpoint
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 PAIRS = [(loss, matcher) for loss in LOSSES for matcher in MATCHERS]
@@ -136,7 +136,7 @@ def test_weights_of_another_kind_of_loss(config, tmp_path, monkeypatch):
     save_checkpoint(tmp_path / "focal.pt", model_record(model, replace(MODELS["tiny_ssd"].config, loss="focal")))
     with pytest.raises(ValueError, match="focal.pt was trained with another kind of loss, focal"):
         MODELS["tiny_ssd"].build(weights=tmp_path / "focal.pt")
-    assert type(load_checkpoint(tmp_path / "focal.pt").loss).__name__ == "FocalLoss"
+    assert type(load(tmp_path / "focal.pt").loss).__name__ == "FocalLoss"
 
 
 @pytest.mark.parametrize("box", ["giou", "diou", "ciou"])
@@ -168,7 +168,7 @@ def test_parameters_and_checkpoints_are_those_of_any_loss(config, tmp_path):
     swapped = build_ssd(swapped_config)
     assert swapped.state_dict().keys() == plain.state_dict().keys()
     save_checkpoint(tmp_path / "a.pt", model_record(swapped, swapped_config))
-    assert load_checkpoint(tmp_path / "a.pt").loss.box.coder is not None
+    assert load(tmp_path / "a.pt").loss.box.coder is not None
 
 
 def test_a_checkpoint_cannot_run_code_by_its_box_loss(config, tmp_path):
@@ -177,7 +177,7 @@ def test_a_checkpoint_cannot_run_code_by_its_box_loss(config, tmp_path):
     save_checkpoint(tmp_path / "a.pt", record)
     for trust in (False, True):
         with pytest.raises(ConfigError, match="unknown loss.box 'os.system'"):
-            load_checkpoint(tmp_path / "a.pt", trust_parts=trust)
+            load(tmp_path / "a.pt", trust_parts=trust)
     assert not (tmp_path / "ran").exists()
 
 
