@@ -170,16 +170,10 @@ def test_auto_without_a_folder_finds_the_run_again(command, tmp_path):
 
 
 def test_torchrun_restarts_a_run_that_lost_a_process(command, tmp_path):
-    """Elastic: one of two processes is killed, both are started again and go on from the last checkpoint.
-
-    More than one restart is allowed: on a busy machine gloo now and then does not connect the new processes.
-    """
-    folder, torchrun = tmp_path / "run", ("--nproc-per-node=2", "--max-restarts=3")
+    """Elastic: one of two processes is killed, both are started again and go on from the last checkpoint."""
+    folder, torchrun = tmp_path / "run", ("--nproc-per-node=2", "--max-restarts=1")
     options = ["checkpoint_every=2", "resume=auto", "+model.loss=mortal.Mortal"]
-    try:
-        done = run(command(*options, f"folder={folder}", torchrun=torchrun), timeout=150)
-    except subprocess.TimeoutExpired:  # seen once: the processes that were started again never found each other (gloo)
-        done = run(command(*options, f"folder={folder}", torchrun=torchrun))
+    done = run(command(*options, f"folder={folder}", torchrun=torchrun))
     assert (tmp_path / "mark").exists() and "going on in" in done.stderr
     run(command(*options, f"folder={tmp_path / 'whole'}", torchrun=torchrun))
     assert_same_run(folder, tmp_path / "whole")

@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 import torchvision
 from torch import nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from .. import distributed
@@ -119,7 +120,7 @@ def start_processes(device: str) -> Iterator[torch.device]:
     """
     chosen = _choose_device(device)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        _join_processes("nccl" if chosen.type == "cuda" else "gloo")
     try:
         _start_log()
         if chosen.type == "cpu":
@@ -128,6 +129,20 @@ def start_processes(device: str) -> Iterator[torch.device]:
     finally:
         if distributed.is_distributed():
             dist.destroy_process_group()
+
+
+def _join_processes(backend: str) -> None:
+    """Start the process group under names that no earlier start of the same processes used.
+
+    torchrun keeps one store over its restarts, so a process that comes back could read where a dead one listened, and
+    wait for it. Only the processes of one machine count restarts alike: for several, references/CLUSTERS.md says what
+    to set.
+    """
+    store, rank, world_size = next(rendezvous("env://"))
+    alone = os.environ.get("GROUP_WORLD_SIZE", "1") == "1"
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if alone else "0"
+    store = dist.PrefixStore(f"start {start}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
 
 
 @contextmanager

@@ -1,5 +1,9 @@
 """One step of two processes is one step of one process with the same batch: losses, gradients, batch statistics."""
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -119,3 +123,31 @@ def test_alone_it_is_batch_norm(one_thread):
     assert gathered.weight is expected.weight and gathered.running_mean is expected.running_mean
     x = torch.rand(2, 4, 3, 3)
     assert torch.equal(gathered(x), torch.nn.functional.batch_norm(x, None, None, training=True))
+
+
+JOIN = """
+from detzoo.engine.run import start_processes
+print("ready", flush=True)
+with start_processes("cpu"):
+    print("joined")
+"""
+
+
+def test_processes_started_again_do_not_wait_for_the_dead(monkeypatch):
+    """torchrun keeps its store over restarts: whoever comes back first finds where processes listened that are gone."""
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True)
+    told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": "2", "GROUP_WORLD_SIZE": "1"}
+    for name, value in (told | {"TORCHELASTIC_USE_AGENT_STORE": "True"}).items():
+        monkeypatch.setenv(name, value)
+
+    def start(rank: int) -> subprocess.Popen:
+        environment = os.environ | {"RANK": str(rank), "TORCHELASTIC_RESTART_COUNT": str(restart)}
+        process = subprocess.Popen([sys.executable, "-c", JOIN], env=environment, stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    for restart in range(2):
+        first = start(1)
+        time.sleep(3 * restart)  # while it asks the store for rank 0, where an answer of the last start would be
+        for process in (first, start(0)):
+            assert process.communicate(timeout=60)[0] == "joined\n"
