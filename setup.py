@@ -6,6 +6,17 @@ from setuptools import find_packages, setup
 VERSION_FILE = Path(__file__).parent / "detzoo" / "version.py"
 VERSION = VERSION_FILE.read_text().split('"')[1]
 
+EXTRAS = {
+    "timm": ["timm"],
+    "onnx": ["onnx", "onnxscript", "onnxruntime"],
+    "openvino": ["openvino"],
+    "int8": ["openvino", "nncf"],
+    "executorch": ["executorch"],
+    "video": ["av"],
+    "hub": ["huggingface_hub"],
+}
+TESTED = [package for name, packages in EXTRAS.items() if name != "executorch" for package in packages]
+
 setup(
     name="detzoo",
     version=VERSION,
@@ -30,7 +41,7 @@ setup(
         "defusedxml",
         "safetensors",
     ],
-    extras_require={"dev": ["pytest", "ruff", "timm"], "timm": ["timm"]},
+    extras_require=EXTRAS | {"dev": sorted({"pytest", "ruff", "pandas", "supervision", *TESTED})},
     entry_points={"console_scripts": ["detzoo = detzoo.cli:main"]},
     classifiers=[
         "Development Status :: 3 - Alpha",
