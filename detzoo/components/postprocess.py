@@ -105,8 +105,15 @@ class Postprocess(nn.Module):
         Raises:
             ValueError: where `top_k_per="level"` and `levels` are missing, or do not add up to A.
         """
-        candidates = self._candidates(scores, clip_boxes(boxes, size) if self.clip else boxes, size, levels)
-        return _split(self._best(candidates, len(scores)), len(scores))
+        boxes = clip_boxes(boxes, size) if self.clip else boxes
+        best = scores.amax(dim=2)  # [B, A]; few default boxes have any score that counts, and only these are gone into
+        budget = boxes.shape[1] if self.detections_per_image is None else 5 * self.detections_per_image
+        while True:
+            bar = self._bar(best, budget)
+            found = self.suppress(self._candidates(scores, boxes, size, levels, best, bar))
+            if self._are_enough(found, bar):
+                return _split(self._best(found), len(scores))
+            budget *= 4
 
     def suppress(self, candidates: Candidates) -> Candidates:
         """What is left of the candidates, best first within each image.
@@ -130,11 +137,37 @@ class Postprocess(nn.Module):
             return candidates.images
         return candidates.images * (candidates.labels.max() + 1) + candidates.labels
 
+    def _bar(self, best: Tensor, budget: int) -> Tensor:
+        """A score for each image, [B]: at least `budget` candidates reach it, or all that are above the threshold do.
+
+        Args:
+            best: [B, A], the best score of each default box.
+            budget: how many candidates may be enough: only the best can be among the best survivors.
+        """
+        if budget >= best.shape[1]:
+            return best.new_full((len(best),), self.score_threshold)
+        return best.topk(budget).values[:, -1].clamp(min=self.score_threshold)
+
+    def _are_enough(self, found: Candidates, bar: Tensor) -> bool:
+        """Whether candidates below the bar could not change what leaves the image: as many as may leave are left with
+        scores that reach it, or no candidate is below.
+        """
+        if self.detections_per_image is None:
+            return True
+        good = found.images[found.scores >= bar[found.images]].bincount(minlength=len(bar))
+        return bool(((good >= self.detections_per_image) | (bar <= self.score_threshold)).all())
+
     def _candidates(
-        self, scores: Tensor, boxes: Tensor, size: tuple[int, int], levels: Sequence[int] | None
+        self,
+        scores: Tensor,
+        boxes: Tensor,
+        size: tuple[int, int],
+        levels: Sequence[int] | None,
+        best: Tensor,
+        bar: Tensor,
     ) -> Candidates:
-        """What is above the threshold and among the `top_k`, by image, best first."""
-        images, anchors, classes = self._above_threshold(scores)
+        """What is above the threshold, reaches the `bar` [B] and is among the `top_k`, by image, best first."""
+        images, anchors, classes = self._that_count(scores, best, bar)
         found = Candidates(boxes[images, anchors], scores[images, anchors, classes], classes + 1, images, size)
         order = found.order()
         found = found.select(order)
@@ -145,13 +178,14 @@ class Postprocess(nn.Module):
             found = found.select((found.boxes[:, 2:] > found.boxes[:, :2]).all(dim=1))
         return found
 
-    def _above_threshold(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _that_count(self, scores: Tensor, best: Tensor, bar: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Images, default boxes and classes (from 0 on) of scores that count, [M] each."""
-        if not self.best_class_only:
-            return (scores > self.score_threshold).nonzero(as_tuple=True)
-        best, classes = scores.max(dim=2)  # the first of equal ones
-        images, anchors = (best > self.score_threshold).nonzero(as_tuple=True)
-        return images, anchors, classes[images, anchors]
+        images, anchors = ((best > self.score_threshold) & (best >= bar[:, None])).nonzero(as_tuple=True)
+        rows = scores[images, anchors]
+        if self.best_class_only:
+            return images, anchors, rows.max(dim=1).indices  # the first of equal ones
+        which, classes = ((rows > self.score_threshold) & (rows >= bar[images, None])).nonzero(as_tuple=True)
+        return images[which], anchors[which], classes
 
     def _pools(self, found: Candidates, anchors: Tensor, count: int, levels: Sequence[int] | None) -> Tensor:
         """One number for those of which the best `top_k` stay, [M]; `anchors` [M] are their places among `count`."""
@@ -167,25 +201,10 @@ class Postprocess(nn.Module):
         level = torch.repeat_interleave(torch.tensor(levels, device=anchors.device))  # [A]
         return found.images * len(levels) + level[anchors]
 
-    def _best(self, candidates: Candidates, num_images: int) -> Candidates:
-        """The best `detections_per_image` of what suppression leaves of each image.
-
-        Only the best few candidates of an image can be among its best survivors, so suppression starts with five times
-        as many as may leave, and takes more only where too few come out of it with a score as good as that of the first
-        candidate that was left out. The result is the same as with all of them.
-        """
+    def _best(self, found: Candidates) -> Candidates:
         if self.detections_per_image is None:
-            return self.suppress(candidates)
-        rank = rank_in_group(candidates.images)
-        budget = 5 * self.detections_per_image
-        while True:
-            kept = self.suppress(candidates.select(rank < budget))
-            first_out = candidates.select(rank == budget)
-            bar = candidates.scores.new_zeros(num_images).index_put((first_out.images,), first_out.scores)
-            good = kept.images[kept.scores >= bar[kept.images]].bincount(minlength=num_images)
-            if (good[first_out.images] >= self.detections_per_image).all():
-                return kept.select(rank_in_group(kept.images) < self.detections_per_image)
-            budget *= 4
+            return found
+        return found.select(rank_in_group(found.images) < self.detections_per_image)
 
     def extra_repr(self) -> str:
         shown = [
