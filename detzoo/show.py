@@ -16,7 +16,9 @@ from .lookup import ConfigError, build_part
 from .models import MODELS, SSD, SSDConfig, build_ssd, load
 from .models.build import part_problems
 from .models.config import read_config
+from .models.published import card_rows, sentences
 from .models.sizes import size_problem
+from .models.zoo import all_weights
 from .ops import scale_boxes
 from .viz import draw_box_groups
 
@@ -214,16 +216,14 @@ def _with_option(part: Any, path: Sequence[str], value: Any) -> Any:
 
 
 def published_weights(name: str) -> list[str]:
-    """One line for each published file of a model of the zoo."""
-    return [
-        f"{member.name}: {_metrics(member.meta.get('metrics', {}))}, as {member.meta['origin']} states"
-        for member in MODELS[name].weights or ()
-    ]
+    """What is to be said of each published file of a model of the zoo, in lines."""
+    return ["\n".join(sentences(member)) for member in MODELS[name].weights or ()]
 
 
-def _metrics(metrics: Mapping[str, Mapping[str, float]]) -> str:
-    stated = [f"{value} {metric} on {data}" for data, values in metrics.items() for metric, value in values.items()]
-    return ", ".join(stated) or "no metric"
+def format_card(source: str) -> str | None:
+    """What is known of published weights without having them; None for a source that is not their full name."""
+    known = {} if Path(source).exists() else all_weights()
+    return _table(card_rows(known[source]), "<<") if source in known else None
 
 
 def format_model(title: str, model: SSD, facts: ModelFacts, weights: Sequence[str] = ()) -> str:
@@ -233,7 +233,7 @@ def format_model(title: str, model: SSD, facts: ModelFacts, weights: Sequence[st
         title: the first word.
         model: whose other parts are shown as they print themselves.
         facts: of the same model.
-        weights: lines about published weights.
+        weights: what is to be said of published weights, in lines.
     """
     height, width = facts.size
     rows = [("level", "rows x columns", "stride", "channels", "boxes a cell", "boxes", "width x height in pixels")]
@@ -241,7 +241,8 @@ def format_model(title: str, model: SSD, facts: ModelFacts, weights: Sequence[st
     costs = [("part", "parameters", "GMACs")]
     costs += [(name, f"{cost.parameters:,}", f"{cost.macs / 1e9:.3f}") for name, cost in _costs(facts).items()]
     words = [(name, _on_one_line(getattr(model, name))) for name in ("preprocess", "matcher", "loss", "postprocess")]
-    words += [("weights", "; ".join(weights) or "none published")]
+    lines = [line for text in weights for line in text.split("\n")] or ["none published"]
+    words += zip(["weights"] + [""] * (len(lines) - 1), lines, strict=True)
     blocks = [
         f"{title}: {height}x{width} pixels, {facts.num_classes} classes with background, "
         f"{facts.default_boxes} default boxes",

@@ -122,8 +122,13 @@ def get_weight(name: str) -> WeightsEnum:
     Raises:
         ValueError: for an unknown name, with the nearest known one.
     """
-    catalogues = [entry.weights for entry in MODELS.values() if entry.weights is not None]
-    members = {f"{enum.__name__}.{member}": enum[member] for enum in catalogues for member in enum.__members__}
+    members = all_weights()
     if name not in members:
         raise ValueError(f"unknown weights {name!r}: {suggest(name, members)}, or the path of a file")
     return members[name]
+
+
+def all_weights() -> dict[str, WeightsEnum]:
+    """Published weights by all the names that `get_weight` knows."""
+    catalogues = [entry.weights for entry in MODELS.values() if entry.weights is not None]
+    return {f"{enum.__name__}.{member}": enum[member] for enum in catalogues for member in enum.__members__}

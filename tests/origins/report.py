@@ -40,7 +40,7 @@ def row(model: str, weights: WeightsEnum, seen: Mapping[str, Mapping[str, float]
     metrics = ", ".join(
         f"{value} {metric} ({data})" for data, values in card["metrics"].items() for metric, value in values.items()
     )
-    cells = _cells(seen[card["golden"]]) if "golden" in card else "see `tests/parity` | | "
+    cells = _cells(seen[card["golden"]]) if "golden" in card else "see `tests/parity` | |"
     cells = cells if card["origin"] == "torchvision" or "golden" in card else "- | - | -"
     return (
         f"| `{model}` | `{weights.name}` | {card['origin']} | {metrics or '-'} | {card['licence'] or 'none stated'} | "
