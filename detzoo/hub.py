@@ -20,14 +20,14 @@ from .files import replacing
 TIMEOUT = 30.0  # seconds without an answer, or without another byte
 CHUNK = 1 << 20  # bytes
 
-_OWN_WEIGHTS = "or name a file of your own with weights=PATH (weights_backbone=PATH, detzoo predict --model PATH)"
+_BY_PATH = "or give the path of a file of your own in its place"
 _KEPT = "or try again: what came is kept, and the next attempt goes on with it"
 
 
 class DownloadError(RuntimeError):
     """A file could not be had; the message names the address, the reason and the two other ways to get it."""
 
-    def __init__(self, url: str, reason: str, target: Path, otherwise: str = _OWN_WEIGHTS) -> None:
+    def __init__(self, url: str, reason: str, target: Path, otherwise: str = _BY_PATH) -> None:
         super().__init__(f"cannot get {url}: {reason}. You can put the file at {target} by hand, {otherwise}.")
         self.url, self.target = url, target
 
@@ -40,6 +40,7 @@ def fetch(
     cache_dir: str | Path | None = None,
     resume: bool = False,
     progress: bool = True,
+    otherwise: str = _BY_PATH,
 ) -> Path:
     """The local copy of `url`, downloaded unless the cache has it.
 
@@ -53,14 +54,15 @@ def fetch(
         resume: keep what came of a file whose download was cut, as `<name>.partial`, and go on with it in the next
             call, where the server knows ranges; for files of gigabytes. One process at a time (POSIX only).
         progress: show a bar, if standard error is a terminal.
+        otherwise: the end of an error's message, what the caller takes in place of the address.
 
     Raises:
         DownloadError: no network, no such file, a cut connection, or contents that do not have the hash.
         ValueError: for another kind of address, or a hash that is none.
     """
     wanted = _wanted(sha256, sha1)
-    target = _cache(cache_dir) / ("" if wanted.digits else _folder_of(url)) / _file_name(url)
-    otherwise = _KEPT if resume else _OWN_WEIGHTS
+    target = place_of(url, sha256, sha1=sha1, cache_dir=cache_dir)
+    otherwise = _KEPT if resume else otherwise
     try:
         if target.exists():
             _check_cached(target, wanted)
@@ -74,7 +76,22 @@ def fetch(
     return target
 
 
-def found_by_hand(name: str, page: str, sha256: str | None = None, *, sha1: str | None = None) -> Path:
+def place_of(
+    url: str, sha256: str | None = None, *, sha1: str | None = None, cache_dir: str | Path | None = None
+) -> Path:
+    """Where `fetch` puts the file, whether or not it is there yet; arguments and the ValueError are the same."""
+    hashed = _wanted(sha256, sha1).digits
+    return _cache(cache_dir) / ("" if hashed else _folder_of(url)) / _file_name(url)
+
+
+def place_by_hand(name: str) -> Path:
+    """Where `found_by_hand` looks for the file of this name."""
+    return _cache(None) / name
+
+
+def found_by_hand(
+    name: str, page: str, sha256: str | None = None, *, sha1: str | None = None, otherwise: str = _BY_PATH
+) -> Path:
     """The file called `name` in the cache, which only a person can fetch: its publisher shows a page, not a file.
 
     Args:
@@ -82,18 +99,44 @@ def found_by_hand(name: str, page: str, sha256: str | None = None, *, sha1: str 
         page: where a person finds it.
         sha256: see `fetch`.
         sha1: see `fetch`.
+        otherwise: see `fetch`.
 
     Raises:
         DownloadError: that says where it is to be had and put; if it is not there, or does not have the hash.
     """
-    target = _cache(None) / name
+    target = place_by_hand(name)
     try:
         if not target.exists():
             raise _Refused("this page has to be opened in a browser to get the file")
         _check_cached(target, _wanted(sha256, sha1))
     except (OSError, _Refused) as error:
-        raise DownloadError(page, str(error), target) from error
+        raise DownloadError(page, str(error), target, otherwise) from error
     return target
+
+
+def copy_url(url: str, file: BinaryIO, *, limit: int) -> None:
+    """Write what is at an address to a file; nothing is kept in the cache, since it may be another thing tomorrow.
+
+    Args:
+        url: http or https.
+        file: open for writing.
+        limit: bytes; more are not taken.
+
+    Raises:
+        ValueError: naming the address, if it cannot be had, or is larger.
+    """
+    try:
+        with _open(url) as response:
+            announced, received = response.length, 0
+            while (block := response.read(CHUNK)) and received + len(block) <= limit:
+                file.write(block)
+                received += len(block)
+    except (OSError, HTTPException) as error:
+        raise ValueError(f"cannot get {url}: {error or type(error).__name__}") from error
+    if block:
+        raise ValueError(f"cannot get {url}: it has more than {limit:,} bytes")
+    if announced is not None and received != announced:
+        raise ValueError(f"cannot get {url}: the connection was cut after {received} of {announced} bytes")
 
 
 def _cache(folder: str | Path | None) -> Path:

@@ -1,15 +1,21 @@
 """What is read from another project can be written, read again, and given back."""
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 import torchvision.models.detection as torchvision
 
 import detzoo
-from detzoo.exchange import EXPORTS, format_report, inspect, save, save_for
-from detzoo.models import MODELS, build_ssd
+from detzoo.categories import Categories
+from detzoo.exchange import EXPORTS, check_suffix, format_report, inspect, save, save_for, suffixes_for
+from detzoo.importers.pytorch_ssd import SHARED
+from detzoo.models import MODELS, SSD300_VGG16_Weights, SSDLite320_MobileNet_V3_Large_Weights, build_ssd
+from detzoo.models.checkpoint import model_record, save_checkpoint
 from detzoo.models.opening import Opened, open_detector
 
 
@@ -82,7 +88,7 @@ def test_other_numbers_are_told_and_not_written(tmp_path):
     assert "default_boxes: scales(" in str(caught.value) and not list(tmp_path.iterdir())
     told = save_for(tmp_path / "out.pth", opened, "ssd.pytorch", despite_numbers=True)
     assert [line.partition(":")[0] for line in told] == [
-        "default_boxes", "coder", "preprocess", "preprocess.resize"
+        "default_boxes", "coder", "preprocess.resize"
     ]  # fmt: skip
     back = open_detector(tmp_path / "out.pth", origin="ssd.pytorch/coco")
     assert same(back.model, opened.model)
@@ -132,3 +138,192 @@ def test_origin_is_not_for_our_own(theirs, tmp_path):
 def test_report_of_a_checkpoint(theirs, tmp_path):
     (path, _) = save(tmp_path / "out.safetensors", open_detector(theirs[1]))
     assert "origin         a checkpoint of detzoo" in format_report(inspect(path))
+
+
+# ---- files that do not load ----
+
+
+@pytest.fixture
+def broken(theirs, tmp_path):
+    """torchvision's file without a tensor of the trunk, and with one of another shape."""
+    state = torch.load(theirs[1], weights_only=True)
+    del state["backbone.features.0.2.block.0.0.weight"]
+    state["backbone.features.0.3.block.0.0.weight"] = torch.zeros(3, 3)
+    torch.save(state, tmp_path / "broken.pth")
+    return tmp_path / "broken.pth"
+
+
+MISSING = "missing: backbone.features.0.2.block.0.0.weight (backbone.trunk.2.block.0.0.weight in detzoo)"
+MISSHAPEN = (
+    "backbone.features.0.3.block.0.0.weight (backbone.trunk.3.block.0.0.weight in detzoo): expected (72, 24, 1, 1)"
+)
+
+
+def test_what_keeps_a_file_from_loading_is_in_the_report(broken):
+    report = inspect(broken)
+    assert report.problems == (MISSING, f"{MISSHAPEN}, got (3, 3)")
+    assert format_report(report).endswith(f"does not load: {MISSING}\ndoes not load: {MISSHAPEN}, got (3, 3)")
+
+
+def test_loading_it_says_the_same_and_names_the_file(broken):
+    with pytest.raises(ValueError, match="these weights are not of this model") as caught:
+        detzoo.load(broken)
+    message = str(caught.value)
+    assert message.startswith(f"{broken}, read as torchvision/ssdlite320_mobilenet_v3_large: ")
+    assert MISSING in message and MISSHAPEN in message
+
+
+def test_a_checkpoint_of_our_own_that_lacks_a_tensor(small_config, tmp_path):
+    record = model_record(build_ssd(replace(small_config, num_classes=3)), replace(small_config, num_classes=3))
+    name = next(name for name in record["model"] if name.startswith("backbone."))
+    del record["model"][name]
+    save_checkpoint(tmp_path / "last.pt", record)
+    assert inspect(tmp_path).problems == (f"missing: {name}",)
+    with pytest.raises(ValueError, match=f"last.pt: these weights are not of this model:\n  - missing: {name}"):
+        detzoo.load(tmp_path)
+
+
+def test_a_checkpoint_whose_class_head_is_not_its_own_is_refused(small_config, tmp_path):
+    """It would start from scratch in a detector that is to be used."""
+    config = replace(small_config, num_classes=3)
+    record = model_record(build_ssd(config), config)
+    record["model"] = build_ssd(replace(config, num_classes=4)).state_dict()
+    save_checkpoint(tmp_path / "last.pt", record)
+    assert all("head.classification" in line for line in inspect(tmp_path).problems)
+    with pytest.raises(ValueError, match="last.pt: these weights are not of this model"):
+        detzoo.load(tmp_path)
+
+
+def test_parts_of_somebodys_own_are_not_looked_at(small_config, tmp_path):
+    config = replace(small_config, num_classes=3, matcher="no_such_package.Matcher")
+    model = build_ssd(replace(config, matcher=small_config.matcher))
+    save_checkpoint(tmp_path / "last.pt", model_record(model, config))
+    report = inspect(tmp_path)
+    assert report.problems == () and "matcher: no_such_package.Matcher" in report.assumed[0]
+
+
+# ---- names ----
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    monkeypatch.setattr("detzoo.hub._open", lambda *args: pytest.fail("nothing may be fetched"))
+    return tmp_path / "torch" / "hub" / "checkpoints"
+
+
+@pytest.mark.parametrize("name", ["ssd300_vgg16", "SSD300_VGG16_Weights.COCO_V1"])
+def test_a_name_is_reported_without_its_file(cache, name):
+    text = format_report(inspect(name))
+    place = cache / "ssd300_vgg16_coco-b556d3b4.pth"
+    assert text.startswith(f"SSD300_VGG16_Weights.COCO_V1: published weights, whose file is not at {place} yet\n")
+    weights = SSD300_VGG16_Weights.COCO_V1.value
+    for fact in (weights.url, weights.sha256, "BSD-3-Clause", "verified architecture", "91 with background: person"):
+        assert fact in text
+
+
+def test_a_name_is_reported_with_its_file_where_that_is_here(theirs, cache, monkeypatch):
+    member = SSDLite320_MobileNet_V3_Large_Weights.VOC0712_LUFFICC
+    content = theirs[1].read_bytes()
+    weights = replace(
+        member.value, url="https://example.org/lite.pth", sha256=hashlib.sha256(content).hexdigest(),
+        reading="torchvision", categories=Categories(("a", "b", "c")),
+    )  # fmt: skip
+    monkeypatch.setattr(member, "_value_", weights)
+    assert inspect(str(member)).container is None
+    cache.mkdir(parents=True)
+    (cache / "lite.pth").write_bytes(content)
+    report = inspect(str(member))
+    assert report.container.path == cache / "lite.pth" and report.problems == ()
+    text = format_report(report)
+    assert "https://example.org/lite.pth" in text and "4 with background: a, b, c" in text
+    assert "origin         torchvision/ssdlite320_mobilenet_v3_large" in text and "\nbackbone " in text
+
+
+def test_addresses_and_models_without_weights_are_not_inspected(cache):
+    with pytest.raises(ValueError, match="https://example.org/a.pth is an address, and nothing is fetched"):
+        inspect("https://example.org/a.pth")
+    with pytest.raises(ValueError, match="no weights of this model are published: train tiny_ssd"):
+        inspect("tiny_ssd")
+
+
+# ---- Lightning ----
+
+
+def lightning(state: Mapping[str, torch.Tensor], prefix: str) -> dict:
+    """A checkpoint as Lightning's Trainer writes it, of a module with the network in one of its attributes."""
+    return {
+        "epoch": 3, "global_step": 12, "pytorch-lightning_version": "2.6.0", "loops": {"fit_loop": {"state_dict": {}}},
+        "state_dict": {f"{prefix}{name}": tensor for name, tensor in state.items()},
+        "callbacks": {"ModelCheckpoint": {"best_model_score": torch.tensor(0.5)}},
+        "optimizer_states": [{"state": {0: {"momentum_buffer": torch.zeros(2)}}, "param_groups": []}],
+        "lr_schedulers": [], "hyper_parameters": {"learning_rate": 1e-3},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("prefix", ["model.", "net.detector.", "model.module."])
+def test_a_network_in_an_attribute_of_lightnings_module(theirs, tmp_path, prefix):
+    model, path = theirs
+    torch.save(lightning(model.state_dict(), prefix), tmp_path / "last.ckpt")
+    assert inspect(tmp_path / "last.ckpt").changes == (f"names: without {prefix!r} before each of them",)
+    assert same(detzoo.load(tmp_path / "last.ckpt"), detzoo.load(path))
+
+
+def test_a_prefix_goes_only_where_somebody_knows_what_is_left(tmp_path):
+    torch.save(lightning({"layer.weight": torch.zeros(2), "fc.bias": torch.zeros(2)}, "model."), tmp_path / "last.ckpt")
+    with pytest.raises(ValueError, match="'model.layer.weight', 'model.fc.bias'.*fit no detector"):
+        inspect(tmp_path / "last.ckpt")
+
+
+def test_names_in_messages_have_their_prefix(theirs, tmp_path):
+    state = theirs[0].state_dict()
+    del state["backbone.features.0.2.block.0.0.weight"]
+    torch.save(lightning(state, "model."), tmp_path / "last.ckpt")
+    assert inspect(tmp_path / "last.ckpt").problems == (MISSING.replace("backbone", "model.backbone", 1),)
+
+
+# ---- for others ----
+
+
+def test_the_book_has_a_suffix_of_its_own(tmp_path):
+    config = {
+        "name": "nms", "score_threshold": 0.01, "iou_threshold": 0.5, "class_agnostic": True, "best_class_only": True,
+        "top_k": None, "detections_per_image": None, "clip": False,
+    }  # fmt: skip
+    config = replace(MODELS["tiny_ssd"].config, num_classes=2, postprocess=config)
+    opened = Opened(build_ssd(config).eval(), config)
+    save_for(tmp_path / "tiny.params", opened, "d2l", despite_numbers=True)
+    assert "blk_0.0.0.weight" in torch.load(tmp_path / "tiny.params", weights_only=True)
+    assert same(detzoo.load(tmp_path / "tiny.params"), opened.model)
+    with pytest.raises(ValueError, match="ends in one of .safetensors, .pt, .pth$"):
+        check_suffix(tmp_path / "tiny.params", suffixes_for("torchvision"))
+
+
+def test_rounded_numbers_are_no_difference(tmp_path):
+    """123 / 255 is written 0.48235 elsewhere; the rest of the same part is told without them."""
+    mean, std = [123 / 255, 117 / 255, 104 / 255], [1 / 255] * 3
+    preset = MODELS["ssd300_vgg16"].config
+    config = replace(preset, num_classes=3, preprocess={**preset.preprocess, "mean": mean, "std": std})
+    model = build_ssd(config)
+    assert save_for(tmp_path / "same.pth", Opened(model, config), "torchvision") == []
+    other = replace(config, preprocess={**config.preprocess, "std": [2 / 255] * 3})
+    (line,) = save_for(tmp_path / "other.pth", Opened(model, other), "torchvision", despite_numbers=True)
+    assert line == (
+        "preprocess: warp(std=[0.00784314, 0.00784314, 0.00784314]) here, "
+        "warp(std=[0.00392157, 0.00392157, 0.00392157]) in torchvision"
+    )
+
+
+def test_a_ratio_of_a_third_is_not_333_thousandths(tmp_path):
+    preset = MODELS["ssd300_mobilenet_v1"].config
+    boxes = {**preset.default_boxes, "aspect_ratios": [[2, 3.003]] * 6}
+    config = replace(preset, num_classes=3, default_boxes=boxes, **{key: SHARED[key] for key in SHARED})
+    with pytest.raises(ValueError, match="default_boxes: sizes"):
+        save_for(tmp_path / "out.pth", Opened(build_ssd(config), config), "pytorch-ssd")
+
+
+def test_a_project_is_said_once_to_have_no_such_detector(theirs, tmp_path):
+    with pytest.raises(ValueError, match="pytorch-ssd has no detector") as caught:
+        save_for(tmp_path / "out.pth", open_detector(theirs[1]), "pytorch-ssd")
+    assert str(caught.value).count("pytorch-ssd has no") == 1 and "its detectors are ssd300_vgg16" in str(caught.value)

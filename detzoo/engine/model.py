@@ -1,20 +1,24 @@
 """From a run's config to a model ready to be trained, and what trains it."""
 
 import logging
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from .. import distributed
 from ..categories import Categories
+from ..importers.readers import read_container
 from ..lookup import split_part
-from ..models import SSD, SSDConfig, build_ssd, get_weight, load
+from ..models import MODELS, SSD, SSDConfig, build_ssd, get_weight, load
+from ..models.checkpoint import categories_of, checkpoint_in, record_in
+from ..models.classes import for_classes
 from ..models.config import read_config
-from ..models.entry import NETWORK, check_same_network, read_weights
+from ..models.entry import NETWORK, check_same_network
+from ..models.misfits import NotOfThisModel, misfits, naming
 from ..models.sizes import size_problem
-from ..models.weights import is_file, load_backbone_weights, load_weights, logits_mean_the_same
+from ..models.weights import Found, found_in, is_file, load_backbone_weights, load_weights, logits_mean_the_same
 from .checkpoint import Progress
 from .config import TrainConfig
 from .ema import running_mean
@@ -145,11 +149,19 @@ def _check_numbers(theirs: dict[str, Any], ours: SSDConfig, weights: str) -> Non
     try:
         check_same_network(theirs, ours, weights)
     except ValueError as error:
-        here = ours.as_dict()
-        overrides = [
-            override for name in NETWORK if theirs[name] != here[name] for override in _said(name, theirs[name])
-        ]
-        raise ValueError(f"{error}. To train it, say {' '.join(overrides)}") from error
+        raise ValueError(f"{error}. To train it, say {_advice(theirs, ours)}") from error
+
+
+def _advice(theirs: Mapping[str, Any], ours: SSDConfig) -> str:
+    """The shortest way on the command line to a network from ours: its preset, the nearest one with changes, or ours
+    with changes.
+    """
+    ways = [[], *([f"model={name}"] for name in MODELS)]
+    starts = [ours, *(entry.config for entry in MODELS.values())]
+    for way, start in zip(ways, starts, strict=True):
+        here = start.as_dict()
+        way += [said for name in NETWORK if theirs[name] != here[name] for said in _said(name, theirs[name])]
+    return " ".join(min(ways, key=len))
 
 
 def _said(name: str, part: Any) -> list[str]:
@@ -168,15 +180,42 @@ def _flow(value: Any) -> str:
 
 
 def _load(model: SSD, config: TrainConfig, categories: Categories) -> None:
-    """Weights of a file, or published ones by their full name; other class names, or another kind of loss, mean another
-    class head.
+    """Weights of a file, or published ones by their full name. Of other classes the rows of those that both know are
+    kept; another kind of loss means another class head.
     """
-    if is_file(config.weights):
-        found = read_weights(Path(config.weights), read_config(config.model))
-    else:
-        found = get_weight(config.weights).read()
+    found, ours = _found(config.weights), read_config(config.model)
     if found.config is not None:
-        _check_numbers(found.config.as_dict(), read_config(config.model), config.weights)
-    same = found.categories is None or found.categories.names == categories.names
-    same = same and logits_mean_the_same(found.loss, read_config(config.model).loss)
-    load_weights(model, found.state, class_head=same)
+        _check_numbers(found.config.as_dict(), ours, config.weights)
+    same_logits = logits_mean_the_same(found.loss, ours.loss)
+    named_otherwise = found.categories is not None and found.categories.names != categories.names
+    with naming(config.weights):
+        if named_otherwise and same_logits:
+            _load_shared(model, found, ours, categories)
+        else:
+            load_weights(model, found.state, class_head=same_logits and not named_otherwise)
+
+
+def _found(weights: str) -> Found:
+    """What `weights` names, with the config of its network where somebody says it."""
+    if not is_file(weights):
+        return get_weight(weights).read()
+    container = read_container(checkpoint_in(weights))
+    record = record_in(container)
+    if record is None:
+        return found_in(container)
+    config = read_config(record["config"])
+    return Found(record["model"], categories_of(record), config.loss, config)
+
+
+def _load_shared(model: SSD, found: Found, config: SSDConfig, categories: Categories) -> None:
+    """Weights of a detector of other classes, and of its class head what belongs to the background and to classes that
+    both know by name.
+    """
+    theirs = build_ssd(replace(config, num_classes=None), categories=found.categories)
+    if problems := misfits(theirs.state_dict(), found.state):
+        raise NotOfThisModel(problems)
+    load_weights(theirs, found.state)
+    model.load_state_dict(for_classes(theirs, config, categories).state_dict())
+    labels = categories.labels_in(found.categories)[1:]
+    kept = [name for name, label in zip(categories.names, labels, strict=True) if label]
+    logger.info("class head: the rows of %s and the background are kept", ", ".join(kept) or "no class")

@@ -3,6 +3,6 @@ they mean (whose file it is, which numbers belong to it, its weights under detzo
 """
 
 from .origin import Foreign, Imported, Reading
-from .recognise import ORIGINS, choose, convert, import_file, readings_of
+from .recognise import ORIGINS, choose, convert, foreign_in, import_file, readings_of
 
-__all__ = ["ORIGINS", "Foreign", "Imported", "Reading", "choose", "convert", "import_file", "readings_of"]
+__all__ = ["ORIGINS", "Foreign", "Imported", "Reading", "choose", "convert", "foreign_in", "import_file", "readings_of"]

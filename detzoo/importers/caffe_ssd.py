@@ -117,6 +117,7 @@ def _convert(foreign: Foreign, sizes: list[float]) -> Imported:
         categories,
         changes=(f"{FIRST}: blue first to red first",),
         assumed=(*assumed, *unsaid(foreign)),
+        rules=RULES,
     )
 
 

@@ -64,4 +64,5 @@ def _convert(foreign: Foreign) -> Imported:
     only = num_classes == BANANA.num_classes
     names = "the class is the book's, banana" if only else f"the names of the {num_classes - 1} classes"
     assumed = (names, "images of other sizes than 256 x 256 are resized, which the book's PyTorch code does not do")
-    return Imported("tiny_ssd", config, rename(foreign.state, RULES), BANANA if only else None, assumed=assumed)
+    state = rename(foreign.state, RULES)
+    return Imported("tiny_ssd", config, state, BANANA if only else None, assumed=assumed, rules=RULES)

@@ -215,7 +215,7 @@ def _convert(foreign: Foreign, network: Network, name: str) -> Imported:
     default_boxes = network.models[name].default_boxes
     config = {**network.config, "num_classes": num_classes, "default_boxes": default_boxes}
     said = f"the size of its images and its default boxes are those of the project's config {name.removesuffix('_v2')}"
-    return Imported(network.preset, config, state, categories, changes, (*assumed, said))
+    return Imported(network.preset, config, state, categories, changes, (*assumed, said), network.rules)
 
 
 def _with_convolutions(state: StateDict) -> tuple[StateDict, tuple[str, ...]]:

@@ -219,7 +219,7 @@ def _convert(foreign: Foreign, layout: Layout, numbers: Part, assumed: tuple[str
         **({} if kind.backbone is None else {"backbone": kind.backbone}),
     }
     changes = ("class heads: background last to background first",)
-    return Imported(kind.model, config, state, categories, changes, (*assumed, *guessed))
+    return Imported(kind.model, config, state, categories, changes, (*assumed, *guessed), layout.rules)
 
 
 def _checked_classes(foreign: Foreign, layout: Layout, boxes: Sequence[int]) -> int:
@@ -239,6 +239,9 @@ def _checked_classes(foreign: Foreign, layout: Layout, boxes: Sequence[int]) -> 
         counts.append(split_classes(foreign.state[keys[1]], count, keys[1]))
         if counts[-1] != counts[0]:
             raise ValueError(f"{keys[1]} is for {counts[-1]} classes, that of the first map for {counts[0]}")
+        for weight, bias in (keys[:2], keys[2:]):
+            if foreign.shape(weight)[:1] != foreign.shape(bias):
+                raise ValueError(f"{weight} {foreign.shape(weight)}: expected as many rows as {bias} has numbers")
     return counts[0]
 
 

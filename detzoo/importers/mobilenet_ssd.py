@@ -101,7 +101,7 @@ def _convert(foreign: Foreign) -> Imported:
     changes = (f"{FIRST}: blue first to red first",)
     if norms:
         changes += ("statistics of batch norms: divided by the factor that Caffe keeps beside them",)
-    return Imported("ssd300_mobilenet_v1", config, state, categories, changes, (*assumed, *unsaid(foreign)))
+    return Imported("ssd300_mobilenet_v1", config, state, categories, changes, (*assumed, *unsaid(foreign)), RULES)
 
 
 def _check_blobs(foreign: Foreign, norms: bool) -> None:

@@ -1,7 +1,7 @@
 """Renaming the tensors of a state dict by rules, and back."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
@@ -36,15 +36,33 @@ def rename_back(state: Mapping[str, Tensor], rules: Rules) -> StateDict:
     return {_origin_of(key, rules): tensor for key, tensor in state.items()}
 
 
+def names_before(names: Iterable[str], rules: Rules) -> dict[str, str]:
+    """What `rename` makes of these names, and which it makes it of; names that no rule matches, or that are dropped,
+    are left out.
+    """
+    found = {}
+    for name in names:
+        rule = next((pattern for pattern in rules if re.fullmatch(pattern, name)), None)
+        if rule is not None and rules[rule] is not None:
+            found[_applied(rule, rules[rule], name)] = name
+    return found
+
+
+def name_before(key: str, rules: Rules) -> str | None:
+    """A name from which `rename` makes this one; None where no rule leads to it, or does not say all of the name."""
+    found = (_undone(pattern, name, key) for pattern, name in rules.items() if name is not None)
+    return next((old for old in found if old is not None), None)
+
+
 def _applied(pattern: str, name: str, key: str) -> str:
     return name.format(*map(_Piece, re.fullmatch(pattern, key).groups()))
 
 
 def _origin_of(key: str, rules: Rules) -> str:
-    for pattern, name in rules.items():
-        if name is not None and (old := _undone(pattern, name, key)) is not None:
-            return old
-    raise ValueError(f"the other side has no place for the tensor {key!r}: its architecture is another one")
+    old = name_before(key, rules)
+    if old is None:
+        raise ValueError(f"the other side has no place for the tensor {key!r}: its architecture is another one")
+    return old
 
 
 _HOLE = re.compile(r"\{(\d)(?::([+-]\d+))?\}")
@@ -66,8 +84,8 @@ def _undone(pattern: str, name: str, key: str) -> str | None:
 
 
 def _filled(pattern: str, pieces: Mapping[int, str]) -> str:
-    """The pattern with its groups replaced, and its dots unescaped; groups are not nested."""
-    parts = re.split(r"\([^()]*\)", pattern)
+    """The pattern without what may be left out, its groups replaced, its dots unescaped; groups are not nested."""
+    parts = re.split(r"\([^()]*\)", re.sub(r"\(\?:[^()]*\)\?", "", pattern))
     filled = [part + pieces.get(index, "") for index, part in enumerate(parts)]
     return "".join(filled).replace("\\", "")
 

@@ -53,7 +53,7 @@ def _convert(foreign: Foreign) -> Imported:
         state[key] = boxes_last(state[key], BOXES[level])
     categories, assumed = _categories(foreign, num_classes)
     changes = ("heads: channels of (class or coordinate, box) to those of (box, class or coordinate)",)
-    return Imported(model, _config(trunk, num_classes), state, categories, changes, assumed)
+    return Imported(model, _config(trunk, num_classes), state, categories, changes, assumed, RULES)
 
 
 def _trunk(state: StateDict) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ..categories import COCO, COCO_91, VOC, Categories
-from .names import StateDict
+from .names import Rules, StateDict
 from .readers import Container, state_dict_in
 
 
@@ -20,10 +20,12 @@ class Foreign:
     Attributes:
         container: what was read from the file.
         state: its weights, without the dicts and prefixes that training scripts put around them.
+        prefix: what was taken off all their names besides, because somebody knows what is left.
     """
 
     container: Container
     state: StateDict
+    prefix: str = ""
 
     @classmethod
     def of(cls, container: Container) -> "Foreign":
@@ -70,6 +72,7 @@ class Imported:
         categories: what its labels mean; None where neither the file nor its origin says so.
         changes: what was done to the tensors besides renaming them, a line each.
         assumed: what the file does not say, a line each.
+        rules: by which its tensors were renamed.
     """
 
     model: str
@@ -78,6 +81,7 @@ class Imported:
     categories: Categories | None = None
     changes: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
+    rules: Rules = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -88,13 +92,15 @@ class Reading:
         name: as `origin=` takes it: the project, and after a slash which of its models where shapes do not tell.
         about: what that would be, in a line.
         convert: does it.
-        hinted: whether the file's name or hash says that this is the one.
+        hinted: whether the file's name says that this is the one.
+        sha256: of a file that is known to be the one; no file is read for it unless there is a choice.
     """
 
     name: str
     about: str
     convert: Callable[[Foreign], Imported] = field(repr=False)
     hinted: bool = False
+    sha256: str = ""
 
 
 # What an origin is: all readings that the names and shapes in a file allow, none for a file of another project.

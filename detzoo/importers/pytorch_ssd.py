@@ -237,7 +237,7 @@ def export(state: Mapping[str, Tensor]) -> StateDict:
         if all(mark in theirs for mark in kind.marks):
             return theirs
     known = ", ".join(kind.model for kind in KINDS)
-    raise ValueError(f'{NAME} has no such detector: its are {known}, and of VGG-16 the one with conv4_3_norm="batch"')
+    raise ValueError(f'its detectors are {known}, and of VGG-16 the one with conv4_3_norm="batch"')
 
 
 def resized(size: int) -> dict[str, Any]:
@@ -258,7 +258,7 @@ def _convert(foreign: Foreign, kind: Kind) -> Imported:
     categories, assumed = _categories(foreign.container.path, num_classes)
     config = {**SHARED, **kind.numbers, "num_classes": num_classes}
     state = rename(foreign.state, kind.rules)
-    return Imported(kind.model, config, state, categories, assumed=(*assumed, *kind.assumed))
+    return Imported(kind.model, config, state, categories, assumed=(*assumed, *kind.assumed), rules=kind.rules)
 
 
 def _categories(path: Path, num_classes: int) -> tuple[Categories | None, tuple[str, ...]]:

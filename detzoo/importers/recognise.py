@@ -1,6 +1,7 @@
 """Whose file this is. Where two readings fit, the user is asked: a wrong guess gives wrong boxes and no error."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from ..lookup import suggest
@@ -19,7 +20,7 @@ from . import (
     torchvision,
 )
 from .origin import Foreign, Imported, Origin, Reading
-from .readers import read_container
+from .readers import Container, read_container
 
 ORIGINS: dict[str, Origin] = {
     caffe_ssd.NAME: caffe_ssd.readings,
@@ -56,8 +57,25 @@ def import_file(path: str | Path, origin: str | None = None) -> Imported:
         ValueError: naming the file: for what cannot be read, is of no known origin or of another one than was said, or
             could be of several, which are listed then.
     """
-    foreign = Foreign.of(read_container(path))
+    foreign = foreign_in(read_container(path))
     return convert(foreign, choose(foreign, origin))
+
+
+def foreign_in(container: Container, origins: Mapping[str, Origin] = ORIGINS) -> Foreign:
+    """The weights in a container. Where nobody knows their names, and all begin with the name of the same module, as
+    Lightning's do with that of an attribute, what stands behind it, if somebody knows that.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    whole = foreign = Foreign.of(container)
+    while not readings_of(foreign, origins):
+        module, dot, _ = next(iter(foreign.state)).partition(".")
+        if not dot or not all(name.startswith(module + dot) for name in foreign.state):
+            return whole
+        state = {name.removeprefix(module + dot): tensor for name, tensor in foreign.state.items()}
+        foreign = Foreign(container, state, foreign.prefix + module + dot)
+    return foreign
 
 
 def convert(foreign: Foreign, reading: Reading) -> Imported:
@@ -67,9 +85,12 @@ def convert(foreign: Foreign, reading: Reading) -> Imported:
         ValueError: naming the file, if its tensors are not those of such a model.
     """
     try:
-        return reading.convert(foreign)
+        imported = reading.convert(foreign)
     except ValueError as error:
         raise ValueError(f"{foreign.container.path}, read as {reading.name}: {error}") from error
+    if not foreign.prefix:
+        return imported
+    return replace(imported, changes=(f"names: without {foreign.prefix!r} before each of them", *imported.changes))
 
 
 def readings_of(foreign: Foreign, origins: Mapping[str, Origin] = ORIGINS) -> list[Reading]:
@@ -89,12 +110,17 @@ def choose(foreign: Foreign, origin: str | None = None, origins: Mapping[str, Or
     wanted = [reading for reading in fitting if origin is None or origin in (reading.name, _project(reading))]
     if not wanted:
         raise ValueError(f"{path} {_misfit(foreign, origin, fitting, origins)}")
-    hinted = [reading for reading in wanted if reading.hinted]
-    best = hinted if len(hinted) == 1 else wanted
-    if len(best) > 1:
-        lines = [f"origin={reading.name!r}: {reading.about}" for reading in best]
+    if len(wanted) == 1:
+        return wanted[0]
+    hinted = [reading for reading in wanted if reading.hinted or _is_known(foreign, reading)]
+    if len(hinted) != 1:
+        lines = [f"origin={reading.name!r}: {reading.about}" for reading in wanted]
         raise ValueError("\n  - ".join([f"{path} could be several things, whose tensors look alike; {WHERE}:", *lines]))
-    return best[0]
+    return hinted[0]
+
+
+def _is_known(foreign: Foreign, reading: Reading) -> bool:
+    return bool(reading.sha256) and foreign.sha256 == reading.sha256
 
 
 def _project(reading: Reading) -> str:

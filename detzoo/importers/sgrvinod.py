@@ -61,7 +61,7 @@ def _convert(foreign: Foreign) -> Imported:
         f"{NORM}: one dimension in place of four",
         "heads of levels with six boxes a cell: that of ratio 1/2 before that of ratio 3",
     )
-    return Imported("ssd300_vgg16", _config(num_classes), state, categories, changes, assumed)
+    return Imported("ssd300_vgg16", _config(num_classes), state, categories, changes, assumed, RULES)
 
 
 def _config(num_classes: int) -> dict[str, Part | int]:

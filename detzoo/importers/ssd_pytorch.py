@@ -5,6 +5,7 @@ Preprocessing and default boxes are those of `data/config.py` and `data/__init__
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 from torch import Tensor
@@ -44,8 +45,8 @@ def readings(foreign: Foreign) -> list[Reading]:
         return [voc, coco]
     about = "SSD300 converted from the Caffe original (ssd_300_VOC0712.pth): blue first, default boxes not clipped"
     caffe = Reading(f"{NAME}/caffe", about, _convert_caffe, hinted=foreign.file_name.startswith("ssd_300_voc0712"))
-    trained = foreign.file_name.startswith("ssd300_map_77.43_v2") or foreign.sha256 == V2_SHA256
-    return [Reading(voc.name, voc.about, voc.convert, hinted=trained), caffe]
+    trained = foreign.file_name.startswith("ssd300_map_77.43_v2")
+    return [replace(voc, hinted=trained, sha256=V2_SHA256), caffe]
 
 
 def export(state: Mapping[str, Tensor]) -> StateDict:
@@ -71,7 +72,7 @@ def _convert(foreign: Foreign, sizes: list[float], clip: str = "centres_and_size
             "clip": False,
         },
     }
-    return Imported("ssd300_vgg16", config, state, categories, assumed=assumed)
+    return Imported("ssd300_vgg16", config, state, categories, assumed=assumed, rules=RULES)
 
 
 def _convert_caffe(foreign: Foreign) -> Imported:
@@ -79,4 +80,4 @@ def _convert_caffe(foreign: Foreign) -> Imported:
     state = {**found.state, FIRST: rgb_first(found.state[FIRST])}
     changes = (f"{FIRST}: blue first to red first",)
     assumed = (*found.assumed, "blue comes first in its images, as in Caffe's; its authors disagree (issue 44)")
-    return Imported(found.model, found.config, state, found.categories, changes, assumed)
+    return replace(found, state=state, changes=changes, assumed=assumed)

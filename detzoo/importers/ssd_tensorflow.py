@@ -66,13 +66,14 @@ def _convert(scope: str, sizes: list[float], foreign: Foreign) -> Imported:
     levels = list(zip(LEVELS[scope], BOXES[scope], strict=True))
     heads = [(f"{scope}/block{k}_box/conv_loc", f"{scope}/block{k}_box/conv_cls", boxes) for k, boxes in levels]
     num_classes = check_heads(foreign, heads)
-    state, changes = converted(foreign, f"{scope}/", _rules(scope))
+    rules = _rules(scope)
+    state, changes = converted(foreign, f"{scope}/", rules)
     categories, assumed = usual_categories(num_classes)
     small = scope == "ssd_300_vgg"
     ratios, steps = (RATIOS_300, STEPS_300) if small else (RATIOS_512, STEPS_512)
     config = {**_config(), "num_classes": num_classes, "default_boxes": sized_boxes(sizes, ratios, steps, "none")}
     model = "ssd300_vgg16" if small else "ssd512_vgg16"
-    return Imported(model, config, state, categories, changes, assumed)
+    return Imported(model, config, state, categories, changes, assumed, rules)
 
 
 def _config() -> Part:

@@ -63,7 +63,8 @@ def _convert(trunk: str, foreign: Foreign) -> Imported:
         foreign,
         [(*(f"BoxPredictor_{k}/{head}" for head in HEADS), len(specs)) for k, specs in enumerate(numbers.specs)],
     )
-    state, changes = converted(foreign, SCOPES, _rules(foreign, trunk))
+    rules = _rules(foreign, trunk)
+    state, changes = converted(foreign, SCOPES, rules)
     last = "1." if _has_separable_heads(foreign) else ""
     for k in range(len(numbers.specs)):
         for name in (f"head.regression.{k}.{last}weight", f"head.regression.{k}.{last}bias"):
@@ -77,7 +78,7 @@ def _convert(trunk: str, foreign: Foreign) -> Imported:
         **_config(numbers),
     }
     changes += ("boxes: y, x, height, width to x, y, width, height",)
-    return Imported(MODELS[trunk], config, state, categories, changes, (*assumed, *numbers.assumed))
+    return Imported(MODELS[trunk], config, state, categories, changes, (*assumed, *numbers.assumed), rules)
 
 
 def _check(foreign: Foreign, trunk: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from .names import StateDict, rename, rename_back
+from .names import Rules, StateDict, rename, rename_back
 from .origin import Foreign, Imported, Reading, count_classes, usual_categories
 
 NAME = "torchvision"
@@ -119,8 +119,9 @@ def _imported(model: str, foreign: Foreign, boxes: Sequence[int], convolution: s
     )
     num_classes = count_classes(foreign.state, class_heads, box_heads, boxes)
     categories, assumed = usual_categories(num_classes)
-    state = convert_detector(foreign.state)
-    return Imported(model, {"num_classes": num_classes}, state, categories, assumed=assumed)
+    rules = _rules(foreign.state)
+    state = rename(foreign.state, rules)
+    return Imported(model, {"num_classes": num_classes}, state, categories, assumed=assumed, rules=rules)
 
 
 def convert_detector(state: Mapping[str, Tensor]) -> StateDict:
@@ -129,7 +130,11 @@ def convert_detector(state: Mapping[str, Tensor]) -> StateDict:
     Raises:
         ValueError: naming the first key that neither of the two models has.
     """
-    return rename(state, SSD_VGG16 if is_vgg(state) else SSDLITE_MOBILENET_V3_LARGE)
+    return rename(state, _rules(state))
+
+
+def _rules(state: Mapping[str, Tensor]) -> Rules:
+    return SSD_VGG16 if is_vgg(state) else SSDLITE_MOBILENET_V3_LARGE
 
 
 def export(state: Mapping[str, Tensor]) -> StateDict:

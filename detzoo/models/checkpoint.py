@@ -13,6 +13,7 @@ from ..importers.readers import Container
 from ..lookup import fits, split_part
 from .build import TABLES, build_ssd
 from .config import SSDConfig, read_config
+from .misfits import NotOfThisModel, misfits, naming
 from .ssd import SSD
 from .weights import load_weights
 
@@ -150,16 +151,23 @@ def model_of(record: dict[str, Any], path: Path, *, trust_parts: bool = False) -
     """The model of a record, in eval mode; the path is for messages."""
     if not trust_parts:
         _refuse_foreign_parts(record["config"], path)
-    model = build_ssd(record["config"], categories=categories_of(record))
+    with naming(path):
+        model = build_ssd(record["config"], categories=categories_of(record))
+        if problems := misfits(model.state_dict(), record["model"]):
+            raise NotOfThisModel(problems)
     load_weights(model, record["model"])
     return model.eval()
 
 
+def foreign_parts(config: dict[str, Any]) -> list[str]:
+    """A line for each part of a config that is named by dotted path."""
+    parts = {what: split_part(config[what], what)[0] for what in TABLES if config.get(what) is not None}
+    return [f"{what}: {name}" for what, name in parts.items() if name not in TABLES[what]]
+
+
 def _refuse_foreign_parts(config: dict[str, Any], path: Path) -> None:
     """Only what stands in a table is built for a file from anywhere: a dotted path could name `os.system`."""
-    parts = {what: split_part(config[what], what)[0] for what in TABLES if config.get(what) is not None}
-    foreign = [f"{what}: {name}" for what, name in parts.items() if name not in TABLES[what]]
-    if foreign:
+    if foreign := foreign_parts(config):
         raise ValueError(
             f"{path} names parts that are not detzoo's ({'; '.join(foreign)}), and building them would run code that "
             "the file chooses: if you made this file, say trust_parts=True in Python, --trust-parts to the command "

@@ -1,23 +1,30 @@
 """One door for everything that is a trained detector."""
 
+import difflib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from ..categories import Categories
 from ..hub import fetch
-from ..importers import Foreign, Imported, Reading, choose, convert
+from ..importers import Foreign, Imported, Reading, choose, convert, foreign_in
+from ..importers.names import name_before, names_before
 from ..importers.readers import Container, index_of, read_container
 from ..lookup import suggest
 from .build import build_ssd
-from .checkpoint import checkpoint_in, model_of, record_in
+from .checkpoint import categories_of, checkpoint_in, foreign_parts, model_of, record_in
 from .classes import for_classes
 from .config import SSDConfig, read_config
-from .entry import choose_weights
+from .misfits import NotOfThisModel, misfits, naming
 from .presets import config_of
 from .ssd import SSD
-from .weights import StateDict, WeightsEnum, is_file, load_weights
+from .weights import WeightsEnum, is_file, load_weights
 from .zoo import MODELS, get_weight
+
+BY_PATH = "or give the path of a file of your own in place of the name"
 
 
 class Opened(NamedTuple):
@@ -28,12 +35,13 @@ class Opened(NamedTuple):
 
 
 class Identified(NamedTuple):
-    """A file that was read: the record of a checkpoint of detzoo's, or how another project's is read, and what came of
-    it.
+    """A file that was read: the record of a checkpoint of detzoo's, or another project's weights, how they are read,
+    and what came of it.
     """
 
     container: Container
     record: dict[str, Any] | None = None
+    foreign: Foreign | None = None
     reading: Reading | None = None
     imported: Imported | None = None
 
@@ -79,25 +87,34 @@ def _check_names(classes: Sequence[str]) -> None:
 
 def open_detector(source: str | Path, *, origin: str | None = None, trust_parts: bool = False) -> Opened:
     """What `load` gives, with the config that builds it; arguments and errors are the same."""
-    if _is_address(source):
+    if is_address(source):
         source = fetch(str(source))
-    if Path(source).exists() or index_of(Path(source)):
-        return _open_file(Path(source), origin, trust_parts)
-    if origin is not None or is_file(str(source)):
-        raise FileNotFoundError(f"no file at {source}{'' if origin is None else f', and origin={origin!r} is for one'}")
-    return _open_name(str(source))
+    named = named_weights(source, origin)
+    found = identify(source, origin) if named is None else identify_published(named)
+    if found.imported is None:
+        model = model_of(found.record, found.container.path, trust_parts=trust_parts)
+        return Opened(model, read_config(found.record["config"]))
+    with naming(f"{found.container.path}, read as {found.reading.name}"):
+        return build_imported(found.imported, found.container.forget, _name_in(found))
 
 
-def _is_address(source: str | Path) -> bool:
+def is_address(source: str | Path) -> bool:
+    """Whether this is to be fetched."""
     return isinstance(source, str) and source.startswith(("http://", "https://"))
 
 
-def _open_file(path: Path, origin: str | None, trust_parts: bool) -> Opened:
-    found = identify(path, origin)
-    if found.imported is not None:
-        return build_imported(found.imported, found.container.forget)
-    model = model_of(found.record, found.container.path, trust_parts=trust_parts)
-    return Opened(model, read_config(found.record["config"]))
+def named_weights(source: str | Path, origin: str | None = None) -> WeightsEnum | None:
+    """The published weights that this is the name of; None for a file that is there.
+
+    Raises:
+        FileNotFoundError: for the path of a file that is not.
+        ValueError: for a name that nobody knows, with the nearest known one.
+    """
+    if Path(source).exists() or index_of(Path(source)):
+        return None
+    if origin is not None or is_file(str(source)):
+        raise FileNotFoundError(f"no file at {source}{'' if origin is None else f', and origin={origin!r} is for one'}")
+    return _published(str(source))
 
 
 def identify(path: str | Path, origin: str | None = None) -> Identified:
@@ -113,35 +130,104 @@ def identify(path: str | Path, origin: str | None = None) -> Identified:
         raise ValueError(f"{container.path} is a checkpoint of detzoo: leave origin={origin!r} out")
     if record is not None:
         return Identified(container, record)
-    foreign = Foreign.of(container)
+    foreign = foreign_in(container)
     reading = choose(foreign, origin)
-    return Identified(container, reading=reading, imported=convert(foreign, reading))
+    return Identified(container, None, foreign, reading, convert(foreign, reading))
 
 
-def build_imported(imported: Imported, forget: Callable[[], None] | None = None) -> Opened:
-    """The detector of another project, with its weights; `forget` gives the memory of its file back."""
-    return _filled(config_of(imported), imported.state, imported.categories, forget)
+def identify_published(weights: WeightsEnum) -> Identified:
+    """The same for published weights, whose labels mean what the catalogue says; they are fetched unless they are here.
+
+    Raises:
+        DownloadError: if they cannot be had.
+        ValueError: if their file is not what it should be.
+    """
+    found = identify(weights.value.fetch(otherwise=BY_PATH), weights.value.reading)
+    return found._replace(imported=replace(found.imported, categories=weights.categories))
 
 
-def _filled(
-    config: SSDConfig, state: StateDict, categories: Categories | None, forget: Callable[[], None] | None = None
+def problems_of(found: Identified) -> list[str]:
+    """Why `load` refuses a file, a line each. Shapes are looked at, and no weights are made.
+
+    Nothing is said of a checkpoint with parts by dotted path, since building these would run code that it chooses.
+    """
+    if found.imported is None and foreign_parts(found.record["config"]):
+        return []
+    state = found.record["model"] if found.imported is None else found.imported.state
+    try:
+        with torch.device("meta"):
+            own = _hollow(found).state_dict()
+    except ValueError as error:
+        return [str(error)]
+    return misfits(own, state, named=_name_in(found))
+
+
+def _hollow(found: Identified) -> SSD:
+    if found.imported is None:
+        return build_ssd(found.record["config"], categories=categories_of(found.record))
+    return build_ssd(config_of(found.imported), categories=found.imported.categories)
+
+
+def _name_in(found: Identified) -> Callable[[str], str]:
+    """What a file calls the tensor that has this name in detzoo, as far as its origin's rules tell."""
+    if found.imported is None:
+        return str
+    rules, prefix = found.imported.rules, found.foreign.prefix
+    there = names_before(found.foreign.state, rules)
+
+    def named(key: str) -> str:
+        if old := there.get(key) or name_before(key, rules):
+            return key if prefix + old == key else f"{prefix}{old} ({key} in detzoo)"
+        near = [theirs for ours, theirs in there.items() if _module(ours) == _module(key)]
+        return f"{key} in detzoo, which goes with {prefix}{near[0]}" if near else key
+
+    return named
+
+
+def _module(key: str) -> str:
+    """What a tensor is a part of: a convolution with its norm, mostly."""
+    return key.rpartition(".")[0].rpartition(".")[0]
+
+
+def build_imported(
+    imported: Imported, forget: Callable[[], None] | None = None, named: Callable[[str], str] = str
 ) -> Opened:
+    """The detector of another project, with its weights.
+
+    Args:
+        imported: what its file says.
+        forget: gives the memory of that back.
+        named: what to call a tensor of detzoo's in an error.
+
+    Raises:
+        ValueError: listing the tensors that are not the detector's.
+    """
     if forget is not None:
         forget()
-    model = build_ssd(config, categories=categories)
-    if skipped := load_weights(model, state, after_each=forget):  # the number of classes was read off these tensors
-        raise ValueError(f"the class head has not the shape that its first level says: {', '.join(skipped)}")
+    config = config_of(imported)
+    model = build_ssd(config, categories=imported.categories)
+    # all of them, the class head as well: the number of classes was read off its first level
+    if problems := misfits(model.state_dict(), imported.state, named=named):
+        raise NotOfThisModel(problems)
+    load_weights(model, imported.state, after_each=forget)
     return Opened(model.eval(), config)
 
 
-def _open_name(name: str) -> Opened:
-    found = _published(name).read()
-    return _filled(found.config, found.state, found.categories)
-
-
 def _published(name: str) -> WeightsEnum:
+    if name in MODELS and MODELS[name].weights is None:
+        raise ValueError(f"no weights of this model are published: train {name}, and give the path of its run's folder")
     if name in MODELS:
-        return choose_weights(MODELS[name].weights, pretrained=True, weights=None)
+        return MODELS[name].weights.DEFAULT
     if "." not in name:
-        raise ValueError(f"no model {name!r}: not a file or folder that exists, and no name: {suggest(name, MODELS)}")
+        raise ValueError(f"no model {name!r}: not a file or folder that exists, and no name: {_meant(name)}")
     return get_weight(name)
+
+
+def _meant(name: str) -> str:
+    """The end of an error's message: the nearest name of a model or of published weights, in capitals or not."""
+    known = {model.lower(): [model] for model in MODELS}
+    for catalogue in (entry.weights for entry in MODELS.values() if entry.weights is not None):
+        for member in catalogue:
+            known.setdefault(member.name.lower(), []).append(str(member))  # other models' may be called the same
+    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    return f"did you mean {' or '.join(map(repr, known[near[0]]))}?" if near else suggest(name, MODELS)

@@ -1,11 +1,12 @@
 """Published weights: where they are, what they are, and how they get into a model."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
@@ -18,20 +19,21 @@ from ..categories import Categories
 from ..components import LOSSES
 from ..components.preprocess import ToRGB
 from ..files import unpack
-from ..hub import fetch, found_by_hand
-from ..importers import Foreign, Imported, choose, convert, import_file
+from ..hub import fetch, found_by_hand, place_by_hand, place_of
+from ..importers import Imported, choose, convert, foreign_in, import_file
 from ..importers import torchvision as from_torchvision
 from ..importers.readers import Container, index_of, read_container, state_dict_in
 from ..lookup import Part, split_part, suggest
 from .config import SSDConfig
+from .misfits import COUNTER, NotOfThisModel, misfits, naming
 from .presets import config_of
 
 logger = logging.getLogger("detzoo")
 
 StateDict = dict[str, Tensor]
 CLASS_HEAD = "head.classification."
-SUFFIXES = (".pth", ".pt", ".safetensors", ".caffemodel", ".pb", ".ckpt")  # of files of weights
-_COUNTER = ".num_batches_tracked"  # in no file from before PyTorch 0.4.1, and of no account to a trained network
+SUFFIXES = (".pth", ".pt", ".safetensors", ".caffemodel", ".pb", ".ckpt", ".params")  # of files of weights
+BY_OPTION = "or name a file of your own with weights=PATH"  # for whoever could not fetch what that option names
 
 
 class Found(NamedTuple):
@@ -92,21 +94,44 @@ class Weights:
     file: str | None = None
     member: str | None = None
 
-    def fetch(self, *, progress: bool = True) -> Path:
+    @property
+    def place(self) -> Path:
+        """Where in the cache the file, or its archive, is to be; if it is there, `fetch` needs no network."""
+        if self.file is not None:
+            return place_by_hand(self.file)
+        return place_of(self.url, self.sha256, sha1=self.sha1)
+
+    def fetch(self, *, progress: bool = True, otherwise: str = BY_OPTION) -> Path:
         """The local file, fetched and unpacked once.
+
+        Args:
+            progress: show a bar while downloading.
+            otherwise: what the caller takes in place of a name, for the message of an error.
 
         Raises:
             DownloadError: with the address and the place where a file fetched by hand may be put.
         """
         if self.file is not None:
-            return found_by_hand(self.file, self.url, self.sha256, sha1=self.sha1)
-        path = fetch(self.url, self.sha256, sha1=self.sha1, progress=progress)
-        if self.member is None:
-            return path
-        folder, _, _ = self.member.partition("/")
-        if not (path.parent / folder).is_dir():
-            unpack([path], path.parent, folder)
-        return path.parent / self.member
+            return found_by_hand(self.file, self.url, self.sha256, sha1=self.sha1, otherwise=otherwise)
+        path = fetch(self.url, self.sha256, sha1=self.sha1, progress=progress, otherwise=otherwise)
+        return path if self.member is None else _unpacked(path, self.member)
+
+
+def _unpacked(archive: Path, member: str) -> Path:
+    """A file in an archive, whose folder is unpacked beside it once. Processes that do so at the same time have a place
+    of their own each, and what the first one makes is everybody's.
+    """
+    name, _, _ = member.partition("/")
+    folder = archive.with_name(name)
+    if not folder.is_dir():
+        with TemporaryDirectory(prefix=f".{name}.", suffix=".part", dir=archive.parent) as own:
+            unpack([archive], Path(own), name)
+            try:
+                os.rename(Path(own) / name, folder)
+            except OSError:
+                if not folder.is_dir():  # else another process was faster
+                    raise
+    return archive.parent / member
 
 
 class WeightsEnum(Enum):
@@ -157,7 +182,7 @@ def found_in(container: Container) -> Found:
     Raises:
         ValueError: for a file that is no detector's, or could be of several origins.
     """
-    foreign = Foreign.of(container)
+    foreign = foreign_in(container)
     if any(key.startswith(CLASS_HEAD) for key in foreign.state):
         return Found(foreign.state, None)  # detzoo's own names
     imported = convert(foreign, choose(foreign))
@@ -167,15 +192,6 @@ def found_in(container: Container) -> Found:
 def _found(imported: Imported, categories: Categories | None) -> Found:
     config = config_of(imported)
     return Found(imported.state, categories, config.loss, config)
-
-
-@contextmanager
-def _naming(path: str | Path) -> Iterator[None]:
-    """Begin the message of a ValueError with the file that is to blame."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 def num_classes_of(state: StateDict, boxes_per_cell: int) -> int:
@@ -204,18 +220,10 @@ def load_weights(
         ValueError: listing every tensor that is missing, unknown, or of another shape.
     """
     own = model.state_dict()
-    misfits = {key for key in own.keys() & state.keys() if own[key].shape != state[key].shape}
-    heads = own.keys() & state.keys() if not class_head else misfits
-    skipped = sorted(key for key in heads if key.startswith(CLASS_HEAD))
-    problems = [f"missing: {key}" for key in own if key not in state and not key.endswith(_COUNTER)]
-    problems += [f"unknown: {key}" for key in state if key not in own]
-    problems += [
-        f"{key}: expected {tuple(own[key].shape)}, got {tuple(state[key].shape)}"
-        for key in sorted(misfits.difference(skipped))
-    ]
-    if problems:
-        shown = problems[:10] + ([f"... and {len(problems) - 10} more"] if len(problems) > 10 else [])
-        raise ValueError("\n  - ".join(["these weights are not of this model:", *shown]))
+    others = {key for key in own.keys() & state.keys() if not class_head or own[key].shape != state[key].shape}
+    skipped = sorted(key for key in others if key.startswith(CLASS_HEAD))
+    if problems := misfits(own, state, but=skipped):
+        raise NotOfThisModel(problems)
     with torch.no_grad():
         for key in state.keys() - set(skipped):
             own[key].copy_(state[key])
@@ -246,13 +254,13 @@ def load_backbone_weights(backbone: Backbone, name: str, weights: Any, *, progre
     from_torchvision.check_trunk(name)
     path = _trunk_file(name, weights, progress)
     tensors = state_dict_in(read_container(path)).tensors
-    with _naming(path):
+    with naming(path):
         state = from_torchvision.convert_trunk(tensors, name)
     own = {key: tensor for key, tensor in backbone.state_dict().items() if key.startswith("trunk.")}
     wrong = [
         key
         for key in own.keys() | state.keys()
-        if not key.endswith(_COUNTER) and (key not in own or key not in state or own[key].shape != state[key].shape)
+        if not key.endswith(COUNTER) and (key not in own or key not in state or own[key].shape != state[key].shape)
     ]
     if wrong:
         raise ValueError(
@@ -280,5 +288,6 @@ def _trunk_file(name: str, weights: Any, progress: bool) -> Path:
         if weights not in known:
             raise ValueError(f"unknown weights_backbone {weights!r}: {suggest(weights, known)}, or the path of a file")
         weights = known[weights]
-    # torchvision's file names end in the first digits of their hash
-    return fetch(weights.url, Path(weights.url).stem.rpartition("-")[2], progress=progress)
+    digits = Path(weights.url).stem.rpartition("-")[2]  # torchvision's file names end in the first ones of their hash
+    otherwise = "or name a file of your own with weights_backbone=PATH"
+    return fetch(weights.url, digits, progress=progress, otherwise=otherwise)

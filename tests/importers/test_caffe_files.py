@@ -147,6 +147,16 @@ def test_the_form_of_a_prototxt(tmp_path):
         ("name:", "ends within a field"),
         ("name: 'a\n'", "where a field was expected"),
         ("layer { prior_box_param {\n min_size: small } }", "line 2: min_size is 'small', expected a number"),
+        ("layer: 5", "line 1: layer is '5', expected a message in braces"),
+        ("layer { prior_box_param: 'big' }", "line 1: prior_box_param is 'big', expected a message in braces"),
+        ("layer {\n prior_box_param { min_size { } } }", "line 2: min_size is a message in braces, expected a number"),
+        ("layer { name { } }", "name is a message in braces, expected a text in quotes"),
+        ("layer { name: conv }", "name is 'conv', expected a text in quotes"),
+        ("input_dim: 1.5", "line 1: input_dim is '1.5', expected a whole number"),
+        ("input_dim: '3'", "line 1: input_dim is '3', expected a whole number"),
+        ("layer { prior_box_param { flip: 2 } }", "flip is '2', expected true or false"),
+        ("layer { pooling_param { pool { } } }", "pool is a message in braces, expected a word"),
+        ("layer { prior_box_param { step: [] } }", "step is a list, expected a number"),
         ("a { " * 40, "nested deeper than 30 levels"),
         ("<!DOCTYPE html><html>", "line 1"),
         ("name: 'a\\xff\\N{what}'", "cannot be read"),
@@ -158,6 +168,20 @@ def test_what_is_no_prototxt(tmp_path, content, message):
     with pytest.raises(ValueError, match=message) as caught:
         read_prototxt(path)
     assert str(path) in str(caught.value)
+
+
+def test_truths_and_enums_in_all_their_spellings(tmp_path):
+    path = tmp_path / "a.prototxt"
+    path.write_text(
+        "layer { prior_box_param { flip: False clip: 1 step: 0x10 } }"
+        "layer { prior_box_param { flip: t clip: 0 } pooling_param { pool: 1 } }"
+        "layer { pooling_param { pool: AVE } }"
+    )
+    assert read_prototxt(path)["layer"] == [
+        {"prior_box_param": {"flip": False, "clip": True, "step": 16.0}},
+        {"prior_box_param": {"flip": True, "clip": False}, "pooling_param": {"pool": "AVE"}},
+        {"pooling_param": {"pool": "AVE"}},
+    ]
 
 
 def test_a_prototxt_that_is_no_text(tmp_path):

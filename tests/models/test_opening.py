@@ -8,6 +8,7 @@ import torch
 
 import detzoo
 from detzoo.categories import VOC, Categories
+from detzoo.hub import DownloadError
 from detzoo.models import build_ssd
 from detzoo.models.checkpoint import model_record, save_checkpoint
 from detzoo.models.classes import class_tensors, for_classes
@@ -93,6 +94,39 @@ def test_unknown_names():
         detzoo.load("ssd300_vgg")
     with pytest.raises(ValueError, match="unknown weights 'SSD300_VGG16_Weights.COCO'"):
         detzoo.load("SSD300_VGG16_Weights.COCO")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("VOC0712_SSD_PYTORC", "'SSD300_VGG16_Weights.VOC0712_SSD_PYTORCH'"),
+        ("voc0712_sgrvinod", "'SSD300_VGG16_Weights.VOC0712_SGRVINOD'"),
+        ("COCO_V1", "'SSD300_VGG16_Weights.COCO_V1' or 'SSDLite320_MobileNet_V3_Large_Weights.COCO_V1'"),
+        ("SSD300_VGG16", "'ssd300_vgg16'"),
+    ],
+)
+def test_the_nearest_name_is_that_of_a_model_or_of_weights(name, meant):
+    with pytest.raises(ValueError, match=f"no model '{name}': .*did you mean {meant}\\?$"):
+        detzoo.load(name)
+
+
+def test_a_name_that_is_like_no_other_gets_the_models():
+    with pytest.raises(ValueError, match="no name: expected one of: .*ssd300_vgg16, .*tiny_ssd$"):
+        detzoo.load("xyzzy")
+
+
+@pytest.mark.parametrize(
+    "source", ["ssd300_vgg16", "SSD300_VGG16_Weights.VOC0712_SGRVINOD", "http://127.0.0.1:9/a.pth"]
+)
+def test_who_cannot_fetch_is_told_to_give_a_path_in_place_of_the_name(source, tmp_path, monkeypatch):
+    """No option of other commands."""
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    monkeypatch.setattr("detzoo.hub._open", lambda *args: (_ for _ in ()).throw(OSError("no network")))
+    with pytest.raises(
+        DownloadError, match=r"by hand, or give the path of a file of your own in (its )?place"
+    ) as caught:
+        detzoo.load(source)
+    assert "PATH" not in str(caught.value)
 
 
 def test_the_class_head_is_measured_once(trained, monkeypatch):

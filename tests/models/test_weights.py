@@ -7,10 +7,12 @@ import hashlib
 import logging
 import os
 import pickle
+import shutil
 import socket
 import tarfile
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,6 +27,7 @@ from PIL import Image
 import detzoo
 from detzoo.backbones import BACKBONES
 from detzoo.categories import COCO_91, Categories
+from detzoo.files import unpack
 from detzoo.hub import DownloadError
 from detzoo.importers import ORIGINS
 from detzoo.importers.torchvision import TRUNKS, convert_detector, convert_trunk
@@ -425,6 +428,29 @@ def test_a_file_in_an_archive_is_unpacked_once(archived, checkpoint, cache):
     assert sorted(path.name for path in cache.iterdir()) == ["lite.tar.gz", "lite_2020"]
 
 
+def test_processes_that_unpack_it_at_the_same_time(archived, checkpoint, cache, monkeypatch):
+    """Both begin before either has ended."""
+    COCO_V1.value.fetch()
+    shutil.rmtree(cache / "lite_2020")
+    begun = threading.Barrier(2, timeout=20)
+
+    def together(*args):
+        begun.wait()
+        unpack(*args)
+        begun.wait()
+
+    monkeypatch.setattr("detzoo.models.weights.unpack", together)
+    with ThreadPoolExecutor(2) as pool:
+        paths = [work.result() for work in [pool.submit(COCO_V1.value.fetch) for _ in range(2)]]
+    assert [path.read_bytes() for path in paths] == [checkpoint.read_bytes()] * 2
+    assert sorted(path.name for path in cache.iterdir()) == ["lite.tar.gz", "lite_2020"]
+
+
+def test_what_a_killed_process_has_left_of_unpacking_is_in_nobodys_way(archived, checkpoint, cache):
+    (cache / ".lite_2020.part").mkdir(parents=True)
+    assert COCO_V1.value.fetch().read_bytes() == checkpoint.read_bytes()
+
+
 @pytest.fixture
 def by_hand(cache, checkpoint, monkeypatch):
     """The enum says that its file is to be had from a page."""
@@ -493,6 +519,13 @@ def test_trunk_from_the_net(server, mobilenet, monkeypatch, weights):
     server.files[name] = path.read_bytes()
     monkeypatch.setattr(member, "_value_", replace(member.value, url=f"{server.url}/good/{name}"))
     assert_same_trunk(ssdlite(weights_backbone=weights).backbone, classifier)
+
+
+def test_a_trunk_that_cannot_be_fetched(cache, monkeypatch):
+    """The advice is the option that a trunk is asked for in."""
+    monkeypatch.setattr("detzoo.hub._open", lambda *args: (_ for _ in ()).throw(OSError("no network")))
+    with pytest.raises(DownloadError, match="or name a file of your own with weights_backbone=PATH"):
+        ssdlite(weights_backbone="IMAGENET1K_V1")
 
 
 def test_trunk_that_does_not_fit(tmp_path):

@@ -259,5 +259,5 @@ def test_no_way_back_for_what_its_code_has_not(names):
 
 
 def test_no_way_back_for_the_old_norm():
-    with pytest.raises(ValueError, match="no such detector"):
+    with pytest.raises(ValueError, match="its detectors are"):
         pytorch_ssd.export(imported("vgg16-ssd-l2").state)

@@ -138,6 +138,12 @@ def test_a_published_file_of_another_name_is_known_by_its_hash(tmp_path, monkeyp
     assert choose(named(path)).name == "ssd.pytorch/voc"
 
 
+@pytest.mark.parametrize(("file", "origin"), [("mine.pth", "ssd.pytorch/voc"), ("mine.pth", "ssd.pytorch/caffe")])
+def test_a_file_is_not_read_for_its_hash_where_the_origin_is_said(file, origin, monkeypatch):
+    monkeypatch.setattr(Foreign, "sha256", property(lambda self: pytest.fail("the file is read a second time")))
+    assert choose(named(file), origin).name == origin
+
+
 @pytest.mark.parametrize("file", ["mine.pth", "weights/VOC.pth", "ssd300_COCO_115000.pth", "my_ssd_300_VOC0712.pth"])
 def test_21_classes_of_another_name_are_asked_about(file):
     """Training writes VOC's weights as ssd300_COCO_<iteration>.pth, too."""

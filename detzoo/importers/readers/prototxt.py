@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .caffe_schema import BY_NAME, Known
+from .caffe_schema import BY_NAME, ENUMS, Known
 
 LARGEST = 16 << 20  # bytes; nets have some ten thousand lines
 DEEPEST = 30
@@ -20,9 +20,13 @@ _TOKEN = re.compile(
     r"|(?P<word>[-+.\w/]+)"
 )
 _CLOSING = {"{": "}", "<": ">"}
+_WHOLE = re.compile(r"[-+]?(0[xX][0-9a-fA-F]{1,16}|\d{1,20})")
 _NUMBER = re.compile(
     r"[-+]?(0[xX][0-9a-fA-F]{1,16}|\d{1,20}|(\d{1,400}\.?\d{0,400}|\.\d{1,400})([eE][-+]?\d{1,4})?[fF]?)"
 )
+_TRUTHS = {"true": True, "True": True, "t": True, "1": True, "false": False, "False": False, "f": False, "0": False}
+# What is written for a value of a type that is no message; an enum's name, or its number, is a word.
+_EXPECTED = {"text": "a text in quotes", "int": "a whole number", "float": "a number", "bool": "true or false"}
 
 
 class _Token(NamedTuple):
@@ -95,6 +99,7 @@ class _Parser:
             self.position += 1
         if self._peek().text != "[":
             return [self._value(known, depth)]
+        _check(known, known is None or known.repeated, self._peek(), "a list")
         self.position += 1
         values = []
         while not self._ends("]"):
@@ -104,14 +109,14 @@ class _Parser:
     def _value(self, known: Known | None, depth: int) -> Any:
         token = self._peek()
         if token.text in _CLOSING:
+            _check(known, known is None or known.type in BY_NAME, token, "a message in braces")
             self.position += 1
             return self.message(known.type if known else "", _CLOSING[token.text], depth + 1)
         if token.kind == "text":
+            _check(known, known is None or known.type == "text", token, token.text)
             return self._text()
         word = self._take("word").text
-        if known and known.type in ("int", "float") and not _NUMBER.fullmatch(word):
-            raise ValueError(f"line {token.line}: {known.name} is {word!r}, expected a number")
-        return _scalar(word, known.type if known else "")
+        return _guessed(word) if known is None else _scalar(word, known, token)
 
     def _text(self) -> str:
         """Pieces that follow one another are one text."""
@@ -139,11 +144,38 @@ def _settle(values: list[Any], known: Known | None) -> Any:
     return values if known.repeated else values[-1]
 
 
-def _scalar(word: str, kind: str) -> Any:
+def _check(known: Known | None, fits: bool, token: _Token, found: str) -> None:
+    """Raise a ValueError that names line and field unless what is written there is of the field's type."""
+    if known is not None and not fits:
+        expected = "a message in braces" if known.type in BY_NAME else _EXPECTED.get(known.type, "a word")
+        raise ValueError(f"line {token.line}: {known.name} is {found}, expected {expected}")
+
+
+def _scalar(word: str, known: Known, token: _Token) -> Any:
+    """A word as a value of the field's type."""
+    if known.type == "bool":
+        _check(known, word in _TRUTHS, token, repr(word))
+        return _TRUTHS[word]
+    if known.type in ("int", "float"):
+        whole = known.type == "int"
+        _check(known, bool((_WHOLE if whole else _NUMBER).fullmatch(word)), token, repr(word))
+        return _whole(word) if whole else _real(word)
+    _check(known, known.type in ENUMS, token, repr(word))
+    return ENUMS[known.type].get(_whole(word), word) if _WHOLE.fullmatch(word) else word
+
+
+def _guessed(word: str) -> Any:
+    """A word of a field that nobody knows, as what it looks like."""
     if word in ("true", "false"):
         return word == "true"
     if not _NUMBER.fullmatch(word):
         return word
-    if kind == "float" or not re.fullmatch(r"[-+]?(0[xX][0-9a-fA-F]+|\d+)", word):
-        return float(word.rstrip("fF"))
+    return _whole(word) if _WHOLE.fullmatch(word) else _real(word)
+
+
+def _whole(word: str) -> int:
     return int(word, 0) if "x" in word.lower() else int(word)
+
+
+def _real(word: str) -> float:
+    return float(_whole(word) if _WHOLE.fullmatch(word) else word.rstrip("fF"))
