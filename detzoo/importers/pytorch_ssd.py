@@ -199,7 +199,7 @@ OLD_VGG = replace(
     numbers=_vgg("l2"),
 )
 # Published, of 300 pixels; jetson-inference begins its trainings with the first.
-MB1_FILES = ("mobilenet-v1-ssd-mp-0_675", "mobilenetv1-ssd-with-relu-loss-2.94", "gun_model_2.21")
+MB1_FILES = ("mobilenet-v1-ssd-mp-0_675", "gun_model_2.21")
 RESOLUTION = 512  # the fork's other default boxes are "better for power-of-two"
 LABELS = ("labels.txt", "voc-model-labels.txt", "open-images-model-labels.txt")
 LONGEST_LABELS = 1 << 20  # bytes

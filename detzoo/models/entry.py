@@ -13,6 +13,7 @@ from .build import build_ssd
 from .checkpoint import categories_of, checkpoint_in, record_in
 from .config import SSDConfig
 from .ssd import SSD
+from .misfits import naming
 from .weights import (
     Found,
     WeightsEnum,
@@ -78,7 +79,8 @@ def make_model(
     named = found is not None and found.categories is not None and found.categories.num_classes == config.num_classes
     model = build_ssd(config, categories=found.categories if named else None)
     if found is not None:
-        load_weights(model, found.state)
+        with naming(str(chosen)):
+            load_weights(model, found.state)
     if weights_backbone is not None:
         name, _ = split_part(config.backbone, "backbone")
         load_backbone_weights(model.backbone, name, weights_backbone, progress=progress)
