@@ -14,6 +14,8 @@ EXTRAS = {
     "executorch": ["executorch"],
     "video": ["av"],
     "hub": ["huggingface_hub"],
+    "supervision": ["supervision"],
+    "pandas": ["pandas"],
 }
 TESTED = [package for name, packages in EXTRAS.items() if name != "executorch" for package in packages]
 
@@ -41,7 +43,7 @@ setup(
         "defusedxml",
         "safetensors",
     ],
-    extras_require=EXTRAS | {"dev": sorted({"pytest", "ruff", "pandas", "supervision", *TESTED})},
+    extras_require=EXTRAS | {"dev": sorted({"pytest", "ruff", *TESTED})},
     entry_points={"console_scripts": ["detzoo = detzoo.cli:main"]},
     classifiers=[
         "Development Status :: 3 - Alpha",

@@ -1,7 +1,7 @@
 """The command `detzoo`."""
 
 import argparse
-import math
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -10,21 +10,47 @@ from typing import Any
 
 from PIL import Image
 
-from .exchange import EXPORTS, SUFFIXES, check_suffix, format_report, inspect, save, save_for
+from . import benchmark
+from .deploy import command as deploy
+from .exchange import EXPORTS, SUFFIXES, check_suffix, format_report, inspect, save, save_for, suffixes_for
 from .files import replacing
 from .hub import DownloadError
 from .importers import ORIGINS
-from .models import MODELS, list_models, load
 from .models.opening import open_detector
-from .predict import class_names, default_device, describe, detect_file, picture_path, read_image, write_picture
-from .show import describe_model, draw_default_boxes, format_model, is_name, open_model, published_weights
+from .models.published import list_published
+from .predict import command as predict
+from .predict import read_image
+from .show import (
+    describe_model,
+    draw_default_boxes,
+    format_card,
+    format_model,
+    is_name,
+    open_model,
+    published_weights,
+)
 from .version import __version__
 
+BROKEN_PIPE = 141  # what a shell says of a process that SIGPIPE ended
 Commands = Any  # what argparse's add_subparsers gives; its class has no public name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand; what a user got wrong is one line on standard error and exit status 2."""
+    """Run a subcommand; what a user got wrong is one line on standard error and exit status 2.
+
+    Where nobody reads on, as behind `| head`, it ends as if SIGPIPE had ended it.
+    """
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would be an error at exit
+        return BROKEN_PIPE
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     if rest and (options.run is not _show or any(word.startswith("-") for word in rest)):
@@ -33,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.changes += rest
     try:
         return options.run(options)
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError, DownloadError) as error:
         print(f"detzoo: {error}", file=sys.stderr)
         return 2
@@ -42,28 +70,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="detzoo", description="Single-shot detectors, ready to use.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_predict, _add_show, _add_inspect, _add_convert, _add_list):
+    for add in (_add_predict, _add_show, _add_inspect, _add_convert, _add_export, _add_benchmark, _add_list):
         add(commands)
     return parser
 
 
 def _add_predict(commands: Commands) -> None:
-    command = commands.add_parser("predict", help="detect in image files: boxes printed, pictures written")
-    command.set_defaults(run=_predict)
-    command.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
-    command.add_argument(
-        "--model",
-        default="ssdlite320_mobilenet_v3_large",
-        help="a name of `detzoo list`, whose weights are fetched, a run folder, a checkpoint, another project's file "
-        "(default: %(default)s)",
-    )
+    command = commands.add_parser("predict", help="detect in images and videos: boxes printed, pictures written")
+    command.set_defaults(run=predict.run)
+    predict.add_options(command)
     _add_origin(command)
-    command.add_argument(
-        "--score-threshold", type=_fraction, default=0.4, help="least score shown (default: %(default)s)"
-    )
-    command.add_argument(
-        "--output", type=Path, default=Path("detections"), help="folder for pictures (default: %(default)s)"
-    )
     _add_trust(command)
 
 
@@ -83,9 +99,11 @@ def _add_show(commands: Commands) -> None:
 
 
 def _add_inspect(commands: Commands) -> None:
-    command = commands.add_parser("inspect", help="what a file of weights is: whose, which classes, which numbers")
+    command = commands.add_parser("inspect", help="what weights are: whose, which classes, which numbers")
     command.set_defaults(run=_inspect)
-    command.add_argument("file", type=Path, metavar="FILE")
+    command.add_argument(
+        "source", metavar="SOURCE", help="a file, a run folder, or a name of published weights or of a model with some"
+    )
     _add_origin(command)
 
 
@@ -94,7 +112,12 @@ def _add_convert(commands: Commands) -> None:
     command.set_defaults(run=_convert)
     command.add_argument("source", metavar="SOURCE", help="what detzoo.load takes: a file, a run folder, a name")
     command.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="FILE", help="ends in " + " or ".join(SUFFIXES)
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help=f"ends in {' or '.join(SUFFIXES)}; with --to d2l, in .params as well",
     )
     command.add_argument("--to", choices=sorted(EXPORTS), help="write the tensors that this project's code loads")
     command.add_argument(
@@ -106,8 +129,24 @@ def _add_convert(commands: Commands) -> None:
     _add_trust(command)
 
 
+def _add_export(commands: Commands) -> None:
+    command = commands.add_parser("export", help="a detector as ONNX, OpenVINO and others, checked on the spot")
+    command.set_defaults(run=_export)
+    deploy.add_options(command)
+    _add_origin(command)
+    _add_trust(command)
+
+
+def _add_benchmark(commands: Commands) -> None:
+    command = commands.add_parser("benchmark", help="every engine and precision side by side: size, accuracy, speed")
+    command.set_defaults(run=benchmark.run)
+    benchmark.add_options(command)
+    _add_origin(command)
+    _add_trust(command)
+
+
 def _add_list(commands: Commands) -> None:
-    command = commands.add_parser("list", help="the models of the zoo and their published weights")
+    command = commands.add_parser("list", help="the models of the zoo and their published weights: numbers, licences")
     command.set_defaults(run=_list)
 
 
@@ -136,52 +175,6 @@ def _size(text: str) -> tuple[int, int]:
     return height, width
 
 
-def _fraction(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected a number in [0, 1]")
-    return value
-
-
-def _predict(options: argparse.Namespace) -> int:
-    _check_images(options.images, options.output)
-    model = load(options.model, origin=options.origin, trust_parts=options.trust_parts).to(default_device())
-    names = class_names(model)
-    status = 0
-    for path in options.images:
-        try:
-            detection = detect_file(model, path, score_threshold=options.score_threshold)
-        except ValueError as error:  # the others are still wanted
-            print(f"detzoo: {error}", file=sys.stderr)
-            status = 2
-            continue
-        picture = write_picture(detection, names, options.output)
-        count = len(detection.found["labels"])
-        print(
-            f"{detection.path}: {count} box{'' if count == 1 else 'es'} (class, score, x1 y1 x2 y2), drawn in {picture}"
-        )
-        print("\n".join(f"  {line}" for line in describe(detection.found, names)), end="\n" if count else "")
-    return status
-
-
-def _check_images(paths: Sequence[Path], folder: Path) -> None:
-    missing = [str(path) for path in paths if not path.is_file()]
-    if missing:
-        raise FileNotFoundError(f"no such image file: {', '.join(missing)}")
-    pictures: dict[Path, Path] = {}
-    for path in paths:
-        picture = picture_path(path, folder)
-        if picture in pictures:
-            raise ValueError(
-                f"{pictures[picture]} and {path} would both be drawn in {picture}: "
-                "detect in one after the other, with another --output"
-            )
-        pictures[picture] = path
-
-
 def _show(options: argparse.Namespace) -> int:
     if (options.picture is None) != (options.output is None):
         raise ValueError("--picture IMAGE and --output FILE go together: one is drawn on, the other is written")
@@ -189,6 +182,8 @@ def _show(options: argparse.Namespace) -> int:
         _check_picture_name(options.output)
     image = None if options.picture is None else read_image(options.picture)
     named = is_name(options.model)
+    if (card := format_card(options.model)) is not None:
+        print(f"{card}\n", flush=True)  # before the file is fetched, which may fail
     model = open_model(
         options.model,
         changes=options.changes,
@@ -213,12 +208,13 @@ def _check_picture_name(path: Path) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    print(format_report(inspect(options.file, options.origin)))
-    return 0
+    report = inspect(options.source, options.origin)
+    print(format_report(report))
+    return 2 if report.problems else 0
 
 
 def _convert(options: argparse.Namespace) -> int:
-    check_suffix(options.output)
+    check_suffix(options.output, suffixes_for(options.to))
     _check_free(options.output)
     if options.despite_numbers and options.to is None:
         raise ValueError("--despite-numbers goes with --to PROJECT: detzoo's own files say their numbers")
@@ -233,6 +229,10 @@ def _convert(options: argparse.Namespace) -> int:
     return 0
 
 
+def _export(options: argparse.Namespace) -> int:
+    return deploy.run(options, [read_image(path) for path in options.images])
+
+
 def _check_free(path: Path) -> None:
     """Raise a ValueError if something would be lost by writing there: the source itself, or a run to be resumed."""
     if path.exists():
@@ -240,8 +240,5 @@ def _check_free(path: Path) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    for name in list_models():
-        weights = MODELS[name].weights
-        members = [] if weights is None else [member for member in weights.__members__ if member != "DEFAULT"]
-        print(f"{name:<32s} {', '.join(members) or 'no published weights'}")
+    print("\n".join(list_published()))
     return 0

@@ -16,7 +16,13 @@ CANVAS, BORDER, DOT, PALE = 900, 2, 4, 0.35
 
 
 def draw_boxes(
-    image: Tensor, found: Detection | Target, names: Sequence[str], *, score_threshold: float = 0.0, title: str = ""
+    image: Tensor,
+    found: Detection | Target,
+    names: Sequence[str],
+    *,
+    score_threshold: float = 0.0,
+    title: str = "",
+    enlarge: bool = True,
 ) -> Image.Image:
     """A picture of an image with its boxes, names and, where there are any, scores.
 
@@ -26,8 +32,9 @@ def draw_boxes(
         names: of the labels from 1 on.
         score_threshold: least score that is drawn.
         title: written above the image.
+        enlarge: draw a small image larger than it is, so that letters can be read.
     """
-    factor = max(1.0, SCALE_UP_TO / max(image.shape[-2:]))
+    factor = max(1.0, SCALE_UP_TO / max(image.shape[-2:])) if enlarge else 1.0
     picture = Image.fromarray(np.ascontiguousarray(image.movedim(0, -1).cpu().numpy()))
     picture = picture.resize((round(picture.width * factor), round(picture.height * factor)))
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=max(11, picture.height // 40))

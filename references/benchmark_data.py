@@ -22,11 +22,15 @@ from detzoo.annotations import Annotations, ImageAnnotations
 from detzoo.categories import Categories
 from detzoo.data import TRANSFORMS, DetectionDataset, SyntheticDataset
 from detzoo.data.loaders import Key, TrainingSamples
+from detzoo.engine.card_kinds import CostRow, Costs
+from detzoo.engine.cards import write_card
+from detzoo.engine.made import made_here
 from detzoo.lookup import build_part
 
 PRESETS = Path(__file__).parents[1] / "configs" / "transforms"
 BOXES = 7  # of an image, where nothing is annotated; COCO's mean
 MEAN = (123, 117, 104)
+CLOCK = "JPEG bytes in memory to pixels of the network's size and their boxes; time of one thread on the processor"
 
 Form = Callable[[int, int], object]  # round and number of an image to its sample
 
@@ -50,7 +54,11 @@ def measure(options: argparse.Namespace) -> None:
         "decoding alone": lambda _, index: images.open_image(index).convert("RGB"),
     }
     print(describe(images, options))
-    print(table(time_in_turn(forms, options.rounds, len(images)), list(forms)))
+    seconds = time_in_turn(forms, options.rounds, len(images))
+    print(table(seconds, list(forms)))
+    if options.card:
+        made = made_here(torch.device("cpu"), config=vars(options))
+        write_card(options.card, Costs(subject="data", clock=CLOCK, rows=card_rows(seconds, list(forms)), made=made))
 
 
 class Files(DetectionDataset):
@@ -155,6 +163,16 @@ def time_in_turn(forms: dict[str, Form], rounds: int, images: int) -> np.ndarray
                 form(number, index)
             seconds[number, column] = (time.process_time() - start) / images
     return seconds[1:]
+
+
+def card_rows(seconds: np.ndarray, names: list[str]) -> tuple[CostRow, ...]:
+    """Means over the rounds, as in the table."""
+    ratios = (seconds / seconds[:, 2:3]).mean(axis=0)
+    numbers = zip(names, (1e3 * seconds.mean(axis=0)).tolist(), ratios.tolist(), strict=True)
+    return tuple(
+        CostRow(name=name, numbers={"ms an image": round(mean, 3), "time against ours": round(ratio, 3)})
+        for name, mean, ratio in numbers
+    )
 
 
 def describe(images: Files, options: argparse.Namespace) -> str:

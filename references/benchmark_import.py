@@ -14,10 +14,14 @@ from pathlib import Path
 
 import torch
 
+from detzoo.engine.card_kinds import CostRow, Costs
+from detzoo.engine.cards import write_card
+from detzoo.engine.made import made_here
 from detzoo.importers.mmdetection_names import VGG
 from detzoo.importers.names import rename_back
 from detzoo.models import ssd512_vgg16
 
+CLOCK = "detzoo.load of a file, in a process that has imported detzoo and made a tensor"
 CHILD = """
 import json, re, sys, time
 from pathlib import Path
@@ -51,6 +55,11 @@ def measure(options: argparse.Namespace) -> None:
     print(
         f"| {size / 1e6:.0f} MB | {cost['bytes'] / 1e6:.0f} MB | {cost['bytes'] / size:.2f} | {cost['seconds']:.1f} |"
     )
+    if options.card:
+        numbers = {"MB of the file": size / 1e6, "MB of memory, peak": cost["bytes"] / 1e6, "seconds": cost["seconds"]}
+        row = CostRow(name=path.name, numbers={what: round(number, 2) for what, number in numbers.items()})
+        here = made_here(torch.device("cpu"), config=vars(options))
+        write_card(options.card, Costs(subject="import", clock=CLOCK, rows=(row,), made=here))
 
 
 def made(path: Path) -> Path:

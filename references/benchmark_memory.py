@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -22,9 +23,13 @@ from detzoo.categories import COCO
 from detzoo.data import DetectionDataset
 from detzoo.data.base import box_areas
 from detzoo.data.loaders import EpochBatches, Key, Records
+from detzoo.engine.card_kinds import CostRow, Costs
+from detzoo.engine.cards import write_card
+from detzoo.engine.made import made_here
 
 SIDE = 640  # pixels
 BATCH = 64
+CLOCK = "annotations in memory and their workers; no image is opened"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -47,8 +52,14 @@ def measure(options: argparse.Namespace) -> None:
     }
     print(f"{options.images} images of {options.boxes} boxes, {options.workers} workers")
     print(HEAD)
+    rows = []
     for name, form in forms.items():
-        print(row(name, cost(form, options.images, options.boxes, options.workers, options.epochs)), flush=True)
+        found = cost(form, options.images, options.boxes, options.workers, options.epochs)
+        print(row(name, found), flush=True)
+        rows.append(card_row(name, found))
+    if options.card:
+        made = made_here(torch.device("cpu"), config=vars(options))
+        write_card(options.card, Costs(subject="memory", clock=CLOCK, rows=tuple(rows), made=made))
 
 
 class Cost(NamedTuple):
@@ -169,3 +180,14 @@ def row(name: str, found: Cost) -> str:
         f"{name:16}{found.build:8.1f} s{found.main:6.0f} MiB{found.first_batch:9.2f} s{own:>30} MiB"
         f"{found.proportional:7.0f} MiB"
     )
+
+
+def card_row(name: str, found: Cost) -> CostRow:
+    numbers = {
+        "seconds to build": found.build,
+        "MiB of the main process": found.main,
+        "seconds to the first batch": found.first_batch,
+        "MiB of a worker alone, last epoch": found.own[-1],
+        "MiB of a worker, shared ones divided": found.proportional,
+    }
+    return CostRow(name=name, numbers={what: round(number, 2) for what, number in numbers.items()})

@@ -15,7 +15,10 @@ import torch
 import torchvision.models.detection as theirs
 
 from detzoo.data import Batch
+from detzoo.engine.card_kinds import Speed, SpeedRow
+from detzoo.engine.cards import write_card
 from detzoo.engine.config import TrainConfig
+from detzoo.engine.made import made_here
 from detzoo.engine.model import build_progress, build_updater
 from detzoo.engine.precision import choose_precision
 from detzoo.engine.run import DEVICES, Run, machine, start_processes
@@ -25,6 +28,7 @@ from detzoo.structures import pad_targets
 MODELS_OF_BOTH = {name: getattr(theirs, name) for name in MODELS if hasattr(theirs, name)}
 PHOTOGRAPH = (480, 640)  # height, width
 CLASSES, OBJECTS = 91, 7  # of COCO, and in one of its images
+CLOCK = "forward, losses, backward and update; no loading"
 SGD = {"lr": 1e-6, "momentum": 0.9, "weight_decay": 5e-4}
 
 Step = Callable[[], object]
@@ -53,6 +57,9 @@ def measure(options: argparse.Namespace) -> None:
     facts = ", ".join(f"{name} {value}" for name, value in machine(device).items())
     print(f"{options.model}, {options.batch} images a step, {CLASSES} classes\n{facts}")
     print(table(seconds))
+    if options.card:
+        rows, made = card_rows(seconds, options), made_here(device, config=vars(options))
+        write_card(options.card, Speed(subject="train-step", clock=CLOCK, rows=rows, made=made))
 
 
 def targets_of(batch: int, size: tuple[int, int]) -> list[dict[str, torch.Tensor]]:
@@ -112,6 +119,29 @@ def time_in_turn(forms: dict[str, Step], options: argparse.Namespace, device: to
             if number:
                 seconds[name] += times[1:]  # the first after another form finds the caches full of that
     return seconds
+
+
+def card_rows(seconds: dict[str, list[float]], options: argparse.Namespace) -> tuple[SpeedRow, ...]:
+    """Medians, by image."""
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    baseline = next(iter(medians))
+    rows = []
+    for name, median in medians.items():
+        backend, _, precision = name.partition(", ")
+        rows.append(
+            SpeedRow(
+                model=options.model,
+                backend=backend,
+                precision=precision,
+                batch=options.batch,
+                threads=torch.get_num_threads(),
+                ms_per_image=round(1e3 * median / options.batch, 2),
+                ratio=round(medians[baseline] / median, 3),
+                candidates_per_image=None,
+                baseline=baseline,
+            )
+        )
+    return tuple(rows)
 
 
 def table(seconds: dict[str, list[float]]) -> str:

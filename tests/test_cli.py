@@ -1,5 +1,6 @@
 """The command `detzoo`: what it prints and writes, and one line and status 2 for what a user got wrong."""
 
+import os
 import subprocess
 import sys
 
@@ -36,112 +37,6 @@ def photo(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (70, 110, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     return tmp_path / "photo.png"
-
-
-@pytest.fixture
-def predict(tmp_path, checkpoint):
-    def predict(*arguments, model=checkpoint, output=tmp_path / "out"):
-        return main(["predict", "--model", str(model), "--output", str(output), *map(str, arguments)])
-
-    return predict
-
-
-@pytest.mark.parametrize("source", ["checkpoint", "run folder"])
-def test_predict(predict, checkpoint, photo, tmp_path, capsys, source):
-    model = checkpoint if source == "checkpoint" else checkpoint.parent
-    assert predict(photo, "--score-threshold", "0.05", model=model) == 0
-    first, *boxes = capsys.readouterr().out.splitlines()
-    picture = tmp_path / "out" / "photo_detections.jpg"
-    assert first == f"{photo}: {len(boxes)} boxes (class, score, x1 y1 x2 y2), drawn in {picture}"
-    scores = []
-    for line in boxes:
-        name, score, *corners = line.split()
-        x1, y1, x2, y2 = map(float, corners)
-        assert name in ("cat", "dog") and 0 <= x1 <= x2 <= 110 and 0 <= y1 <= y2 <= 70
-        scores.append(float(score))
-    assert len(boxes) > 1 and scores == sorted(scores, reverse=True) and min(scores) >= 0.05
-    with Image.open(picture) as drawn, Image.open(photo) as original:
-        plain = original.convert("RGB").resize(drawn.size)
-        assert (np.abs(np.asarray(drawn, int) - np.asarray(plain, int)).max(axis=-1) > 60).mean() > 0.02
-    assert [file.name for file in picture.parent.iterdir()] == [picture.name]
-
-
-def test_predict_several_files_and_find_nothing(predict, photo, tmp_path, capsys):
-    other = photo.with_name("other.jpg")
-    Image.open(photo).save(other)
-    assert predict(photo, other, "--score-threshold", "1") == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split(": ")[1].split(" (")[0] for line in lines] == ["0 boxes", "0 boxes"]
-    assert {file.name for file in (tmp_path / "out").iterdir()} == {"photo_detections.jpg", "other_detections.jpg"}
-
-
-@pytest.fixture
-def refused(predict, tmp_path, capsys):
-    """The one line on standard error of a call that ends with status 2, prints nothing else and writes nothing."""
-
-    def refused(*arguments, **options):
-        before = sorted(tmp_path.rglob("*"))
-        assert predict(*arguments, **options) == 2
-        captured = capsys.readouterr()
-        assert captured.out == "" and captured.err.startswith("detzoo: ") and captured.err.count("\n") == 1
-        assert sorted(tmp_path.rglob("*")) == before
-        return captured.err
-
-    return refused
-
-
-def test_missing_files(refused, photo, tmp_path):
-    line = refused(photo, tmp_path / "a.jpg", tmp_path)
-    assert line == f"detzoo: no such image file: {tmp_path / 'a.jpg'}, {tmp_path}\n"
-
-
-@pytest.mark.parametrize("content", [b"not an image", None])
-def test_broken_image(refused, photo, content):
-    photo.write_bytes(photo.read_bytes()[:500] if content is None else content)
-    assert f"{photo} cannot be read as an image" in refused(photo)
-
-
-def test_unknown_model(refused, photo):
-    assert "no model 'ssd300_vgg_16': not a file or folder that exists, and no name: did you mean 'ssd300_vgg16'?" in (
-        refused(photo, model="ssd300_vgg_16")
-    )
-
-
-def test_model_without_published_weights(refused, photo):
-    assert "no weights of this model are published" in refused(photo, model="ssdlite320_timm")
-
-
-def test_model_file_of_something_else(refused, photo, tmp_path):
-    """Named, and without torch's advice to read it in a way that would run code from it."""
-    torch.save({"weights": torch.zeros(3)}, tmp_path / "other.pt")
-    (tmp_path / "half.pt").write_bytes((tmp_path / "other.pt").read_bytes()[:200])
-    (tmp_path / "text.pt").write_text("nothing of the kind")
-    torch.save({"module": torch.nn.Linear(1, 1)}, tmp_path / "code.pt")
-    for name in ("other", "half", "text", "code"):
-        line = refused(photo, model=tmp_path / f"{name}.pt")
-        assert f"{name}.pt" in line and "weights_only" not in line
-    (tmp_path / "empty").mkdir()
-    assert f"file at {tmp_path / 'empty' / 'last.pt'}" in refused(photo, model=tmp_path / "empty")
-
-
-def test_output_that_is_no_folder(refused, photo):
-    assert "photo.png" in refused(photo, output=photo)
-
-
-def test_pictures_of_the_same_name(refused, photo, tmp_path):
-    (tmp_path / "elsewhere").mkdir()
-    twin = tmp_path / "elsewhere" / "photo.jpg"
-    Image.open(photo).save(twin)
-    line = refused(photo, twin)
-    assert f"{photo} and {twin} would both be drawn in {tmp_path / 'out' / 'photo_detections.jpg'}" in line
-
-
-@pytest.mark.parametrize("threshold", ["1.5", "-0.1", "nan", "high"])
-def test_threshold_that_is_none(predict, photo, tmp_path, capsys, threshold):
-    with pytest.raises(SystemExit) as caught:
-        predict(photo, f"--score-threshold={threshold}")
-    assert caught.value.code == 2 and f"{threshold}: expected a number in [0, 1]" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
 
 
 # ---- show ----
@@ -262,6 +157,32 @@ def test_inspect_what_is_no_such_file(theirs, capsys):
     assert "is no file of ssd.pytorch" in capsys.readouterr().err
 
 
+def test_inspect_what_does_not_load(theirs, tmp_path, capsys):
+    state = torch.load(theirs[1], weights_only=True)
+    del state["backbone.features.0.2.block.0.0.weight"]
+    torch.save(state, tmp_path / "half.pth")
+    assert main(["inspect", str(tmp_path / "half.pth")]) == 2
+    assert "does not load: missing: backbone.features.0.2.block.0.0.weight" in capsys.readouterr().out
+
+
+def test_inspect_a_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    assert main(["inspect", "SSD300_VGG16_Weights.COCO_V1"]) == 0
+    assert "b556d3b4" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["--help"]])
+def test_nobody_reads_on(arguments, monkeypatch, capsys):
+    """As behind `| head -0`: no message, neither now nor when Python ends."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert main(arguments) == 141
+    monkeypatch.undo()
+    assert capsys.readouterr().err == ""
+
+
 def test_convert_there_and_back(theirs, tmp_path, capsys):
     model, path = theirs
     ours, back = tmp_path / "ours.safetensors", tmp_path / "back.pth"
@@ -283,6 +204,7 @@ def test_convert_overwrites_nothing(theirs, capsys):
     ("arguments", "message"),
     [
         (["-o", "ours.onnx"], "ours.onnx: expected the name of a file that ends in one of"),
+        (["-o", "ours.params", "--to", "torchvision"], "ours.params: expected the name of a file that ends in one of"),
         (["-o", "ours.pth", "--despite-numbers"], "--despite-numbers goes with --to"),
         (["-o", "ours.pth", "--to", "ssd.pytorch"], "ssd.pytorch has no detector of this architecture"),
     ],
@@ -296,9 +218,20 @@ def test_convert_refuses(theirs, tmp_path, monkeypatch, capsys, arguments, messa
 
 def test_list(capsys):
     assert main(["list"]) == 0
-    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
-    assert list(lines) == sorted(MODELS)
-    assert lines["ssd300_vgg16"].startswith("COCO_V1") and lines["ssdlite320_timm"] == "no published weights"
+    lines = capsys.readouterr().out.splitlines()
+    names = [line.partition(": ")[0] for line in lines[: lines.index("")] if not line.startswith(" ")]
+    assert names == sorted(MODELS) and "ssdlite320_timm: no published weights" in lines
+    below = " ".join(lines[lines.index("ssd300_vgg16") + 1].split())
+    assert below == "* COCO_V1 25.1 AP on COCO-val2017 verified architecture BSD-3-Clause fetched"
+
+
+def test_show_of_published_weights_says_what_is_known_before_they_are_fetched(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    assert main(["show", "SSD512_VGG16_Weights.COCO_CAFFE"]) == 2
+    out, err = capsys.readouterr()
+    assert "28.8 AP on COCO-test-dev2015" in out and "BSD-2-Clause" in out and "verified architecture" in out
+    assert "by hand from https://drive.google.com/" in out and str(tmp_path) in err
 
 
 def test_no_command(capsys):
@@ -311,4 +244,4 @@ def test_no_command(capsys):
 def test_as_a_module(tmp_path):
     command = [sys.executable, "-m", "detzoo", "predict", "nothing.jpg"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 2 and done.stdout == "" and done.stderr == "detzoo: no such image file: nothing.jpg\n"
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.startswith("detzoo: no such file")

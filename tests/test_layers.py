@@ -26,6 +26,7 @@ FLOORS = [
         "hub",
         "files",
         "images",
+        "packages",
         "version",
     },
     # parts; viz draws words of the ground floor, and the engine's reports need it
@@ -34,6 +35,7 @@ FLOORS = [
     {"engine", "deploy", "exchange", "show"},
     # people's front: a detector in whatever engine runs it
     {"predict"},
+    {"benchmark"},
     {"cli"},
 ]
 FLOOR_OF = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}

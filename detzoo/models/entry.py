@@ -12,8 +12,8 @@ from ..lookup import split_part
 from .build import build_ssd
 from .checkpoint import categories_of, checkpoint_in, record_in
 from .config import SSDConfig
-from .ssd import SSD
 from .misfits import naming
+from .ssd import SSD
 from .weights import (
     Found,
     WeightsEnum,

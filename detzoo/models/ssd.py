@@ -104,14 +104,26 @@ class SSD(nn.Module):
     def detect(self, images: Images) -> list[Detection]:
         """What is in each image, best first; boxes in pixels of that image."""
         batch = self.preprocess(images)
-        return self._detections(self._predicted(batch), batch, images)
+        return self.detections(self._predicted(batch), tuple(batch.shape[-2:]), images)
 
     @torch.no_grad()
     def evaluate(self, images: Images, targets: Sequence[Target]) -> tuple[dict[str, Tensor], list[Detection]]:
         """`losses` and `detect` from one pass through the network, such as for a validation loss beside a metric."""
         batch, padded = self._prepare(images, targets)
         predictions = self._predicted(batch)
-        return self._losses(predictions, padded), self._detections(predictions, batch, images)
+        return self._losses(predictions, padded), self.detections(predictions, tuple(batch.shape[-2:]), images)
+
+    def detections(self, predictions: Predictions, size: tuple[int, int], images: Images) -> list[Detection]:
+        """What `detect` gives, from predictions that may have been made elsewhere.
+
+        Args:
+            predictions: of `predict` for these images.
+            size: height and width of the network's input.
+            images: as given to `preprocess`; boxes go back to their pixels.
+        """
+        boxes = self.coder.decode(predictions.deltas, predictions.default_boxes)
+        scores = self.loss.scores(predictions.logits)
+        return self.preprocess.undo(self.postprocess(scores, boxes, size, predictions.levels), images)
 
     def _prepare(self, images: Images, targets: Sequence[Target] | PaddedTargets) -> tuple[Tensor, PaddedTargets]:
         """The network's input, and what is to be found in its pixels."""
@@ -138,12 +150,6 @@ class SSD(nn.Module):
         losses = self.loss(predictions.logits, predictions.deltas, labels, target_deltas, predictions.default_boxes)
         check_losses(self.loss, losses)
         return losses
-
-    def _detections(self, predictions: Predictions, batch: Tensor, images: Images) -> list[Detection]:
-        boxes = self.coder.decode(predictions.deltas, predictions.default_boxes)
-        scores = self.loss.scores(predictions.logits)
-        detections = self.postprocess(scores, boxes, tuple(batch.shape[-2:]), predictions.levels)
-        return self.preprocess.undo(detections, images)
 
     def predict(self, batch: Tensor) -> Predictions:
         """Tensors to tensors, the part one exports: [B, 3, S, S], normalised, to logits, deltas and default boxes."""

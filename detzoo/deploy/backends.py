@@ -1,0 +1,136 @@
+"""Engines that run a detector's network: the same detections, sooner."""
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..lookup import suggest
+from ..models import SSD
+from ..packages import package
+from ..structures import Predictions
+from .engines import Engine, Network, run_compiled, run_cuda_graphs, run_eager, run_onnxruntime, run_openvino
+from .levels import Raw
+
+
+class Backend(NamedTuple):
+    """What runs networks: the type that a network is in for each precision, the devices, and the packages it needs by
+    the extra of detzoo that brings them.
+    """
+
+    start: Callable[[Network], Engine]
+    precisions: Mapping[str, torch.dtype]
+    devices: tuple[str, ...] = ("cpu",)
+    packages: Mapping[str, str] = {}
+
+
+_FLOATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_TOLD = {"float32": torch.float32, "bfloat16": torch.float32, "int8": torch.float32}  # it converts by itself
+BACKENDS = {
+    "eager": Backend(run_eager, _FLOATS, ("cpu", "cuda")),
+    "compiled": Backend(run_compiled, _FLOATS, ("cpu", "cuda")),
+    "cudagraphs": Backend(run_cuda_graphs, _FLOATS, ("cuda",)),
+    "onnxruntime": Backend(
+        run_onnxruntime,
+        {"float32": torch.float32},
+        packages={"onnx": "onnx", "onnxscript": "onnx", "onnxruntime": "onnx"},
+    ),
+    "openvino": Backend(run_openvino, _TOLD, packages={"openvino": "openvino"}),
+}
+
+
+class Accelerated(SSD):
+    """A detector whose network runs in another engine; pixels in, scores and suppression stay its own.
+
+    It shares the parts of the model, and is not trained: what the engine computes is what the network was.
+
+    Args:
+        model: whose parts these are.
+        engine: the network, normalised images [B, 3, S, S] to logits [B, A, C] and deltas [B, A, 4], both float32.
+        default_boxes: [A, 4] in pixels of the network's input.
+        levels: how many of the default boxes each feature map has.
+    """
+
+    def __init__(self, model: SSD, engine: Engine, default_boxes: Tensor, levels: tuple[int, ...]) -> None:
+        super().__init__(
+            backbone=model.backbone,
+            default_boxes=model.default_boxes,
+            head=model.head,
+            matcher=model.matcher,
+            coder=model.coder,
+            loss=model.loss,
+            preprocess=model.preprocess,
+            postprocess=model.postprocess,
+            neck=model.neck,
+            categories=model.categories,
+        )
+        self.engine = engine
+        self.boxes, self.levels = default_boxes, levels
+
+    @torch.no_grad()
+    def predict(self, batch: Tensor) -> Predictions:
+        """See `SSD.predict`; the engine was made for images of one size.
+
+        Raises:
+            ValueError: for a batch of another size.
+        """
+        size = tuple(self.preprocess.size)
+        if tuple(batch.shape[-2:]) != size:
+            raise ValueError(f"this network was made ready for {_pixels(size)}, and got {_pixels(batch.shape[-2:])}")
+        return Predictions(*self.engine.run(batch), self.boxes, self.levels)
+
+
+def _pixels(size: Sequence[int]) -> str:
+    return f"{size[0]}x{size[1]} pixels"
+
+
+def accelerate(
+    model: SSD,
+    backend: str = "openvino",
+    precision: str = "float32",
+    *,
+    device: torch.device | str = "cpu",
+    calibration: Iterable[Tensor] | None = None,
+) -> Accelerated:
+    """A detector whose network runs in another engine.
+
+    Args:
+        model: stays as it is.
+        backend: a name in `BACKENDS`.
+        precision: of those of the backend.
+        device: on which it runs.
+        calibration: images [3, H, W] like those to come, some hundred of them: int8 chooses its steps by what the
+            network makes of these.
+
+    Raises:
+        ValueError: for an unknown backend, a precision or device it does not have, a package that is not installed,
+            and for int8 without images.
+    """
+    device = torch.device(device)
+    chosen = _choose(backend, precision, device, calibrated=calibration is not None)
+    model = copy.deepcopy(model).eval().to("cpu")
+    module = Raw(copy.deepcopy(model), "tensor", chosen.precisions[precision]).eval().to(device)
+    batches = None if calibration is None else (model.preprocess([image]) for image in calibration)
+    engine = chosen.start(Network(module, tuple(model.preprocess.size), precision, batches))
+    return Accelerated(model.to(device), engine, module.default_boxes, module.level_sizes).eval()
+
+
+def _choose(name: str, precision: str, device: torch.device, calibrated: bool) -> Backend:
+    if name not in BACKENDS:
+        raise ValueError(f"unknown backend {name!r}: {suggest(name, BACKENDS)}")
+    backend = BACKENDS[name]
+    if precision not in backend.precisions:
+        elsewhere = [other for other, its in BACKENDS.items() if precision in its.precisions]
+        hint = f"; {precision} is one of {', '.join(elsewhere)}" if elsewhere else ""
+        raise ValueError(f"backend {name} computes in {', '.join(backend.precisions)}, not in {precision!r}{hint}")
+    if device.type not in backend.devices:
+        raise ValueError(f"backend {name} runs on {' or '.join(backend.devices)}, not on {device}")
+    if calibrated and precision != "int8":
+        raise ValueError(f"images to calibrate on are for int8, and the precision is {precision}")
+    if precision == "int8" and not calibrated:
+        raise ValueError("int8 is calibrated on images like those to come: pass some hundred as calibration=")
+    for module, extra in {**backend.packages, **({"nncf": "int8"} if precision == "int8" else {})}.items():
+        package(module, extra)
+    return backend

@@ -1,0 +1,81 @@
+"""Weights for a detector that has none, with which it answers as a trained one does: for comparing and for timing.
+
+A network as initialised says nearly the same of every default box, and either all of them are candidates or none: its
+suppression takes minutes or no time, and the smallest rounding decides what is left.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ..components.preprocess import ToRGB
+from ..data import SyntheticDataset
+from ..models import SSD
+
+PICTURES = 8  # for batch statistics
+CANDIDATES = 500  # above the threshold in an image; published detectors have some hundred to some thousand
+LOGIT_SPREAD = 2.0
+DELTA_SPREAD = 1.5  # a tenth of a box with the usual weights, and a third of its size
+SHIFTS = (-40.0, 40.0)  # of the background's logits, between which the right one is sought
+
+
+@torch.no_grad()
+def look_trained(model: SSD, candidates: int = CANDIDATES, seed: int = 0) -> SSD:
+    """The model itself, in eval mode, with drawn weights.
+
+    Args:
+        model: with a dense head, as all of `detzoo.components.HEADS` are.
+        candidates: pairs of default box and class above its score threshold, in an image on average.
+        seed: another one gives other weights.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    _draw(model, generator)
+    batch = model.preprocess(_pictures(tuple(model.preprocess.size), generator))
+    model.train().predict(batch)  # batch statistics
+    maps = model.eval().neck(model.backbone(batch))
+    for predictors, spread in ((model.head.classification, LOGIT_SPREAD), (model.head.regression, DELTA_SPREAD)):
+        for predictor, x in zip(predictors, maps, strict=True):
+            last = _last(predictor)
+            last.weight.mul_(spread / predictor(x).std().clamp(min=1e-6))
+            nn.init.zeros_(last.bias)
+    shift = _shift(model, model.predict(batch).logits, candidates * len(batch))
+    for predictor in model.head.classification:
+        bias = _last(predictor).bias.view(-1, model.head.num_classes)
+        bias[:, 0] += shift
+        bias[:, 1:] -= shift
+    return model
+
+
+def _draw(model: SSD, generator: torch.Generator) -> None:
+    """Weights that carry what they are given through all layers (He et al., arXiv:1502.01852)."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, generator=generator)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.reset_parameters()
+            layer.momentum = None  # the plain average of what is seen
+
+
+def _pictures(size: tuple[int, int], generator: torch.Generator) -> list[Tensor]:
+    """Of many tints: where all are alike, maps of a few cells hardly vary, and batch statistics by which those are
+    divided make rounding errors large.
+    """
+    pictures = SyntheticDataset(PICTURES, size=size)
+    tints = torch.rand(PICTURES, 3, 1, 1, generator=generator)
+    return [(ToRGB()(pictures.open_image(k)) * tints[k]).to(torch.uint8) for k in range(PICTURES)]
+
+
+def _last(predictor: nn.Module) -> nn.Conv2d:
+    return [layer for layer in predictor.modules() if isinstance(layer, nn.Conv2d)][-1]
+
+
+def _shift(model: SSD, logits: Tensor, wanted: int) -> float:
+    """How much background is to be preferred for so many scores above the threshold, by bisection."""
+    low, high = SHIFTS
+    for _ in range(30):
+        middle = (low + high) / 2
+        shifted = torch.cat((logits[..., :1] + middle, logits[..., 1:] - middle), dim=-1)
+        many = int((model.loss.scores(shifted) > model.postprocess.score_threshold).sum()) > wanted
+        low, high = (middle, high) if many else (low, middle)
+    return high

@@ -1,0 +1,103 @@
+"""Detectors in folders as the Hugging Face hub has them: weights, config.json, a model card."""
+
+import os
+import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ..exchange import save
+from ..files import write_text
+from ..models.checkpoint import SAVED
+from ..models.opening import Opened, open_detector
+from ..packages import package
+from ..version import __version__
+from .result import class_names
+
+CONFIG, CARD = "config.json", "README.md"
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)  # owner/name
+EXTRA = "hub"
+
+
+def open_pretrained(
+    source: str | Path, *, origin: str | None = None, trust_parts: bool = False, revision: str | None = None
+) -> Opened:
+    """A model and its config, by all that `detzoo.load` takes, by a folder that was written here, or from the hub.
+
+    Raises:
+        ValueError: if there is no such thing, or it cannot be read.
+    """
+    if _is_repository(source):
+        source = _downloaded(str(source), revision)
+    elif revision is not None:
+        raise ValueError(f"revision={revision!r} is for owner/name on the hub, and {source} is none")
+    return open_detector(source, origin=origin, trust_parts=trust_parts)
+
+
+def _is_repository(source: str | Path) -> bool:
+    """Whether this is a name on the hub: a path below a folder that is there is taken for a mistyped one."""
+    text = str(source)
+    return bool(REPOSITORY.fullmatch(text)) and not Path(text).exists() and not Path(text).parent.is_dir()
+
+
+def _downloaded(name: str, revision: str | None) -> Path:
+    """The folder to which the hub's client put weights and config. They cannot run code, and nothing else is fetched.
+
+    Raises:
+        ValueError: if it cannot be had, or has no such weights.
+    """
+    try:
+        hub = package("huggingface_hub", EXTRA)
+        folder = Path(hub.snapshot_download(name, revision=revision, allow_patterns=[SAVED, CONFIG]))
+    except (OSError, ValueError) as error:  # of the client, which derives its own from these
+        raise ValueError(f"no file or folder {name!r} here, and not to be had from the hub: {error}") from error
+    if not (folder / SAVED).is_file():
+        raise ValueError(f"{name} on the hub has no {SAVED}: expected what Detector.push_to_hub writes")
+    return folder
+
+
+def save_folder(folder: str | Path, opened: Opened, *, licence: str | None = None) -> Path:
+    """Write weights, config and card; each file is whole or not there."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder, prefix=".saving-") as unfinished:
+        weights, config = save(Path(unfinished) / SAVED, opened)
+        os.replace(weights, folder / SAVED)
+        os.replace(config, folder / CONFIG)
+    write_text(folder / CARD, card(opened, folder.name, licence))
+    return folder
+
+
+def push(
+    name: str, opened: Opened, *, private: bool, token: str | None, message: str, licence: str | None = None
+) -> str:
+    """Write the same to a repository of the hub, and return its address."""
+    if not REPOSITORY.fullmatch(name):
+        raise ValueError(f"{name!r} is no repository of the hub: expected owner/name")
+    api = package("huggingface_hub", EXTRA).HfApi(token=token)
+    with TemporaryDirectory(prefix="detzoo-") as folder:
+        save_folder(folder, opened, licence=licence)
+        write_text(Path(folder) / CARD, card(opened, name, licence))
+        address = api.create_repo(name, private=private, exist_ok=True)
+        api.upload_folder(repo_id=name, folder_path=folder, commit_message=message)
+    return str(address)
+
+
+def card(opened: Opened, name: str, licence: str | None = None) -> str:
+    """A model card: what the hub wants to know, and what people do."""
+    model, parts = opened.model, opened.config.as_dict()
+    head = ["library_name: detzoo", "pipeline_tag: object-detection", "tags:", "- object-detection", "- ssd"]
+    head += [f"license: {licence}"] if licence else []
+    count = sum(tensor.numel() for tensor in model.parameters())
+    height, width = model.preprocess.size
+    facts = [
+        f"A single-shot detector of {width}x{height} pixels with {count:,} parameters, made with detzoo {__version__}.",
+        f"Trunk: `{_name_of(parts['backbone'])}`. Head: `{_name_of(parts['head'])}`.",
+        f"Classes: {', '.join(class_names(model))}.",
+    ]
+    use = ["from detzoo import Detector", "", f'detector = Detector.from_pretrained("{name}")', 'detector("photo.jpg")']
+    lines = ["---", *head, "---", "", f"# {name}", "", *facts, "", "```python", *use, "```", ""]
+    return "\n".join(lines)
+
+
+def _name_of(part: object) -> str:
+    return str(part["name"] if isinstance(part, dict) else part)

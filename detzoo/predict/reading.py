@@ -1,0 +1,54 @@
+"""Whatever people call an image, as RGB bytes."""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from ..components.preprocess import ToRGB
+from ..images import UNREADABLE_IMAGE, unreadable
+
+# A path, a Pillow image, an array [H, W] or [H, W, 3], a tensor [3, H, W]; bytes, or floats in [0, 1]; RGB.
+ImageLike = str | Path | Image.Image | np.ndarray | Tensor
+
+
+def read_image(path: str | Path) -> Tensor:
+    """An image file as [3, H, W] RGB bytes, turned as its EXIF says.
+
+    Raises:
+        ValueError: naming the file, if it is not there or no image.
+    """
+    return decode(path, str(path))
+
+
+def decode(file: str | Path | BytesIO, name: str) -> Tensor:
+    """The same of a file that need not be on disk; `name` is for messages."""
+    try:
+        with Image.open(file) as image:
+            return ToRGB()(image)
+    except UNREADABLE_IMAGE as error:
+        raise ValueError(unreadable(name, error)) from error
+
+
+def as_image(thing: ImageLike) -> Tensor:
+    """Any image as [3, H, W].
+
+    Raises:
+        ValueError: for a file that cannot be read, and for what is no RGB image.
+    """
+    if isinstance(thing, str | Path):
+        return read_image(thing)
+    if not isinstance(thing, Image.Image | np.ndarray | Tensor):
+        raise ValueError(f"got a {type(thing).__name__}: expected a path, a Pillow image, an array or a tensor")
+    if isinstance(thing, np.ndarray) and not thing.flags.writeable:  # torch warns of those
+        thing = thing.copy()
+    return ToRGB()(thing)
+
+
+def is_one_image(thing: object) -> bool:
+    """Whether this is a single image, and not several of them."""
+    if isinstance(thing, np.ndarray | Tensor):
+        return thing.ndim < 4
+    return isinstance(thing, str | Path | Image.Image)
