@@ -26,15 +26,18 @@ class Candidates(NamedTuple):
     size: tuple[int, int]
 
     def select(self, mask_or_order: Tensor) -> "Candidates":
-        return Candidates(*(tensor[mask_or_order] for tensor in self[:-1]), self.size)
-
-    def order(self) -> Tensor:
-        """By image, and by falling score; equal scores in the order in which they are."""
-        order = self.scores.argsort(descending=True, stable=True)
-        return order[self.images[order].argsort(stable=True)]
+        is_mask = mask_or_order.dtype == torch.bool  # looked through once, not once for each column
+        chosen = mask_or_order.nonzero().flatten() if is_mask else mask_or_order
+        return Candidates(*(tensor.index_select(0, chosen) for tensor in self[:-1]), self.size)
 
     def best_first(self) -> "Candidates":
-        return self.select(self.order())
+        return self.select(_best_first(self.scores, self.images))
+
+
+def _best_first(scores: Tensor, images: Tensor) -> Tensor:
+    """The order by image, and by falling score; equal scores in the order in which they are."""
+    order = scores.argsort(descending=True, stable=True)
+    return order[images[order].argsort(stable=True)]
 
 
 class Postprocess(nn.Module):
@@ -133,9 +136,12 @@ class Postprocess(nn.Module):
 
     def groups(self, candidates: Candidates) -> Tensor:
         """One number for those that may suppress one another, [M]: for each pair of image and class, or each image."""
-        if self.class_agnostic or len(candidates.labels) == 0:
-            return candidates.images
-        return candidates.images * (candidates.labels.max() + 1) + candidates.labels
+        return self._groups(candidates.images, candidates.labels)
+
+    def _groups(self, images: Tensor, labels: Tensor) -> Tensor:
+        if self.class_agnostic or len(labels) == 0:
+            return images
+        return images * (labels.max() + 1) + labels
 
     def _bar(self, best: Tensor, budget: int) -> Tensor:
         """A score for each image, [B]: at least `budget` candidates reach it, or all that are above the threshold do.
@@ -168,12 +174,13 @@ class Postprocess(nn.Module):
     ) -> Candidates:
         """What is above the threshold, reaches the `bar` [B] and is among the `top_k`, by image, best first."""
         images, anchors, classes = self._that_count(scores, best, bar)
-        found = Candidates(boxes[images, anchors], scores[images, anchors, classes], classes + 1, images, size)
-        order = found.order()
-        found = found.select(order)
+        worth = scores[images, anchors, classes]
+        order = _best_first(worth, images)
         if self.top_k is not None:
-            pools = self._pools(found, anchors[order], boxes.shape[1], levels)
-            found = found.select(rank_in_group(pools) < self.top_k)
+            pools = self._pools(images, anchors, classes, boxes.shape[1], levels)
+            order = order[rank_in_group(pools[order]) < self.top_k]
+        images, anchors, classes = images[order], anchors[order], classes[order]
+        found = Candidates(boxes[images, anchors], worth[order], classes + 1, images, size)
         if self.drop_empty:
             found = found.select((found.boxes[:, 2:] > found.boxes[:, :2]).all(dim=1))
         return found
@@ -187,19 +194,21 @@ class Postprocess(nn.Module):
         which, classes = ((rows > self.score_threshold) & (rows >= bar[images, None])).nonzero(as_tuple=True)
         return images[which], anchors[which], classes
 
-    def _pools(self, found: Candidates, anchors: Tensor, count: int, levels: Sequence[int] | None) -> Tensor:
+    def _pools(
+        self, images: Tensor, anchors: Tensor, classes: Tensor, count: int, levels: Sequence[int] | None
+    ) -> Tensor:
         """One number for those of which the best `top_k` stay, [M]; `anchors` [M] are their places among `count`."""
         if self.top_k_per == "class":
-            return self.groups(found)
+            return self._groups(images, classes)
         if self.top_k_per == "image":
-            return found.images
+            return images
         if levels is None or sum(levels) != count:
             raise ValueError(
                 f"postprocess: top_k_per='level' needs to know how many of the {count} default boxes each feature map "
                 f"has, got levels={levels}: pass those of the predictions, predict(batch).levels"
             )
         level = torch.repeat_interleave(torch.tensor(levels, device=anchors.device))  # [A]
-        return found.images * len(levels) + level[anchors]
+        return images * len(levels) + level[anchors]
 
     def _best(self, found: Candidates) -> Candidates:
         if self.detections_per_image is None:

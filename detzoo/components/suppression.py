@@ -20,11 +20,16 @@ Overlap = Callable[[Tensor, Tensor], Tensor]  # of boxes [..., 4] with those at 
 def rank_in_group(groups: Tensor) -> Tensor:
     """For each element of `groups` [M], how many elements of the same group stand before it, [M]."""
     order = groups.argsort(stable=True)
-    in_order = groups[order]
-    first = torch.searchsorted(in_order, in_order)
     ranks = torch.empty_like(order)
-    ranks[order] = torch.arange(len(order), device=groups.device) - first
+    ranks[order] = torch.arange(len(order), device=groups.device) - run_starts(groups[order])
     return ranks
+
+
+def run_starts(groups: Tensor) -> Tensor:
+    """For each element of `groups` [M], where its run of equal ones begins, [M]."""
+    starts = torch.arange(len(groups), device=groups.device)
+    starts[1:].masked_fill_(groups[1:] == groups[:-1], 0)
+    return starts.cummax(dim=0).values if len(groups) else starts
 
 
 def iou_with_margin(boxes: Tensor, others: Tensor, margin: float) -> Tensor:
@@ -77,7 +82,7 @@ def pairs_in_groups(groups: Tensor, limit: int = PAIRS) -> Iterator[Tensor]:
     """Positions (earlier, later) of all pairs within each run of equal, sorted `groups` [M], as [2, P]: the pairs of
     one later element after those of another, and about `limit` of them at a time.
     """
-    first = torch.searchsorted(groups, groups)
+    first = run_starts(groups)
     position = torch.arange(len(groups), device=groups.device)
     predecessors = position - first
     blocks = predecessors.cumsum(0) // limit

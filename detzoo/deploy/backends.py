@@ -1,16 +1,18 @@
 """Engines that run a detector's network: the same detections, sooner."""
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..components.preprocess import Images
 from ..lookup import suggest
 from ..models import SSD
 from ..packages import package
-from ..structures import Predictions
+from ..structures import Detection, Predictions
 from .engines import Engine, Network, run_compiled, run_cuda_graphs, run_eager, run_onnxruntime, run_openvino
 from .levels import Raw
 
@@ -69,6 +71,11 @@ class Accelerated(SSD):
         self.engine = engine
         self.boxes, self.levels = default_boxes, levels
 
+    def detect(self, images: Images) -> list[Detection]:
+        """See `SSD.detect`."""
+        with _one_thread() if self.engine.own_threads else nullcontext():
+            return super().detect(images)
+
     @torch.no_grad()
     def predict(self, batch: Tensor) -> Predictions:
         """See `SSD.predict`; the engine was made for images of one size.
@@ -80,6 +87,17 @@ class Accelerated(SSD):
         if tuple(batch.shape[-2:]) != size:
             raise ValueError(f"this network was made ready for {_pixels(size)}, and got {_pixels(batch.shape[-2:])}")
         return Predictions(*self.engine.run(batch), self.boxes, self.levels)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """PyTorch in this thread without others, see `Engine.own_threads`."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _pixels(size: Sequence[int]) -> str:
