@@ -15,10 +15,11 @@ from torch import Tensor
 from .components.preprocess import ToRGB
 from .data import DATASETS, DetectionDataset, SyntheticDataset, evaluation_loader
 from .deploy.backends import BACKENDS, Accelerated, accelerate
+from .deploy.look_trained import look_trained
 from .engine.evaluate import evaluate
 from .lookup import build_part
 from .metrics import METRICS
-from .models import SSD, load
+from .models import SSD, get_model, load
 from .predict import read_image
 from .predict.sources import find
 
@@ -52,6 +53,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8], help="images at once (default: 1 8)")
     parser.add_argument("--rounds", type=int, default=7, help="in each of which every form is timed once")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: %(default)s)")
+    parser.add_argument(
+        "--random-weights", action="store_true", help="MODEL is a name of the zoo: only its speed is of interest"
+    )
     data = parser.add_argument_group("accuracy", "Without a data set there is none, and drawn pictures are timed.")
     data.add_argument("--own-data", action="store_true", help="MODEL is a run folder: measure on its validation set")
     data.add_argument("--images", type=Path, metavar="FOLDER", help="of a data set in COCO's form")
@@ -65,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     if min(*options.batch, options.rounds) < 1:
         raise ValueError("expected --batch and --rounds of 1 or more")
     val, train = _data(options)
-    model = load(options.model, origin=options.origin, trust_parts=options.trust_parts).eval()
+    model = _model(options)
     calibration = _calibration(options.calibration, train)
     forms = options.forms or forms_of(torch.device(options.device), calibrated=bool(calibration))
     timed = _pictures(val, max(options.batch))
@@ -196,6 +200,15 @@ def _megabytes(detector: SSD) -> float | None:
     if isinstance(detector, Accelerated):
         return None if detector.engine.size is None else detector.engine.size / 1e6
     return sum(tensor.nbytes for tensor in detector.state_dict().values()) / 1e6
+
+
+def _model(options: argparse.Namespace) -> SSD:
+    if not options.random_weights:
+        return load(options.model, origin=options.origin, trust_parts=options.trust_parts).eval()
+    if options.own_data or options.images is not None:
+        raise ValueError("--random-weights have no accuracy: leave the data set away")
+    torch.manual_seed(0)
+    return look_trained(get_model(options.model)).requires_grad_(False)
 
 
 def _data(options: argparse.Namespace) -> tuple[DetectionDataset | None, DetectionDataset | None]:

@@ -46,7 +46,8 @@ BACKENDS = {
 class Accelerated(SSD):
     """A detector whose network runs in another engine; pixels in, scores and suppression stay its own.
 
-    It shares the parts of the model, and is not trained: what the engine computes is what the network was.
+    It is not trained: what the engine computes is what the network was. That one is here as it was given, for those who
+    want to know what it is; pixels and suppression are copies, on the engine's device.
 
     Args:
         model: whose parts these are.
@@ -56,20 +57,25 @@ class Accelerated(SSD):
     """
 
     def __init__(self, model: SSD, engine: Engine, default_boxes: Tensor, levels: tuple[int, ...]) -> None:
-        super().__init__(
-            backbone=model.backbone,
-            default_boxes=model.default_boxes,
-            head=model.head,
-            matcher=model.matcher,
-            coder=model.coder,
-            loss=model.loss,
-            preprocess=model.preprocess,
-            postprocess=model.postprocess,
-            neck=model.neck,
-            categories=model.categories,
-        )
+        around = {
+            name: copy.deepcopy(getattr(model, name)).eval().to(default_boxes.device)
+            for name in ("matcher", "coder", "loss", "preprocess", "postprocess")
+        }
+        network = {name: getattr(model, name) for name in ("backbone", "neck", "default_boxes", "head")}
+        super().__init__(**network, **around, categories=model.categories)
         self.engine = engine
         self.boxes, self.levels = default_boxes, levels
+        self.training = False
+
+    def train(self, mode: bool = True) -> "Accelerated":
+        """Nothing, for False; the network is somebody else's.
+
+        Raises:
+            ValueError: for True.
+        """
+        if mode:
+            raise ValueError("a network in another engine cannot be trained: train the model that it was made from")
+        return self
 
     def detect(self, images: Images) -> list[Detection]:
         """See `SSD.detect`."""
@@ -128,11 +134,10 @@ def accelerate(
     """
     device = torch.device(device)
     chosen = _choose(backend, precision, device, calibrated=calibration is not None)
-    model = copy.deepcopy(model).eval().to("cpu")
-    module = Raw(copy.deepcopy(model), "tensor", chosen.precisions[precision]).eval().to(device)
+    module = Raw(copy.deepcopy(model).eval().to("cpu"), "tensor", chosen.precisions[precision]).eval().to(device)
     batches = None if calibration is None else (model.preprocess([image]) for image in calibration)
     engine = chosen.start(Network(module, tuple(model.preprocess.size), precision, batches))
-    return Accelerated(model.to(device), engine, module.default_boxes, module.level_sizes).eval()
+    return Accelerated(model, engine, module.default_boxes, module.level_sizes)
 
 
 def _choose(name: str, precision: str, device: torch.device, calibrated: bool) -> Backend:

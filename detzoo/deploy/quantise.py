@@ -1,7 +1,9 @@
 """Networks in 8-bit integers, by NNCF's quantisation after training."""
 
 import logging
+import sys
 from collections.abc import Iterable
+from contextlib import redirect_stdout
 from typing import Any
 
 from torch import Tensor
@@ -23,5 +25,6 @@ def quantise(model: Any, batches: Iterable[Tensor]) -> Any:
     if not images:
         raise ValueError("got no images to calibrate on: int8 chooses its ranges by what the network makes of some")
     nncf.set_log_level(logging.ERROR)
-    # symmetric for weights, asymmetric for activations: those after hard-swish are mostly positive
-    return nncf.quantize(model, nncf.Dataset(images), preset=nncf.QuantizationPreset.MIXED, subset_size=len(images))
+    with redirect_stdout(sys.stderr):  # its bars are no result
+        # symmetric for weights, asymmetric for activations: those after hard-swish are mostly positive
+        return nncf.quantize(model, nncf.Dataset(images), preset=nncf.QuantizationPreset.MIXED, subset_size=len(images))

@@ -1,0 +1,220 @@
+"""Engines that run a network: what they find is what the detector finds, and what they cannot do is said."""
+
+import builtins
+import copy
+
+import pytest
+import torch
+
+from detzoo.benchmark import AS_IT_IS, forms_of, measure, time_in_turn
+from detzoo.categories import Categories
+from detzoo.cli import main
+from detzoo.data import SyntheticDataset, evaluation_loader
+from detzoo.deploy import engines
+from detzoo.deploy.backends import BACKENDS, Accelerated, accelerate
+from detzoo.deploy.look_trained import look_trained
+from detzoo.engine.evaluate import evaluate
+from detzoo.metrics import METRICS
+from detzoo.models import build_ssd
+from detzoo.models.checkpoint import model_record, save_checkpoint
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+CPU = torch.device("cpu")
+NAMES = Categories(("circle", "square", "triangle"))
+EXACT = [form for form in forms_of(CPU, calibrated=False) if form.endswith("float32")]
+
+
+@pytest.fixture
+def model(small_config):
+    torch.manual_seed(0)
+    return look_trained(build_ssd(small_config, categories=NAMES), candidates=200).requires_grad_(False)
+
+
+@pytest.fixture
+def images():
+    generator = torch.Generator().manual_seed(0)
+    sizes = [(70, 90), (96, 96), (120, 64)]
+    return [torch.randint(256, (3, *size), dtype=torch.uint8, generator=generator) for size in sizes]
+
+
+def accelerated(model, form, **options):
+    backend, _, precision = form.partition(":")
+    return accelerate(model, backend, precision, **options)
+
+
+def test_exact_forms_are_all_backends_of_a_cpu():
+    assert EXACT == ["eager:float32", "compiled:float32", "onnxruntime:float32", "openvino:float32"]
+
+
+@pytest.mark.parametrize("form", [*(form for form in EXACT if "compiled" not in form), *[
+    pytest.param("compiled:float32", marks=pytest.mark.slow),  # a compiler of C++ is started
+]])  # fmt: skip
+def test_what_an_engine_finds_is_what_the_detector_finds(model, images, form):
+    fast = accelerated(model, form)
+    for count in (3, 1, 2):  # another size of batch is another graph for some
+        for found, expected in zip(fast.detect(images[:count]), model.detect(images[:count]), strict=True):
+            assert len(expected["scores"]) > 10
+            torch.testing.assert_close(found["scores"], expected["scores"], rtol=0, atol=1e-5)
+            assert found["labels"].tolist() == expected["labels"].tolist()
+            torch.testing.assert_close(found["boxes"], expected["boxes"], rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("form", ["eager:bfloat16", "openvino:bfloat16", "openvino:int8"])
+def test_fewer_bits_say_nearly_the_same(model, images, form):
+    if form == "openvino:bfloat16" and not _has_bfloat16():
+        pytest.skip("this processor has no bfloat16")
+    calibration = images if form.endswith("int8") else None
+    fast = accelerated(model, form, calibration=calibration)
+    batch = model.preprocess(images)
+    found, expected = fast.predict(batch), model.predict(batch)
+    error = (found.logits - expected.logits).abs().mean() / expected.logits.std()
+    assert 1e-5 < error < 0.15, "rounded, and not to nothing"
+    assert found.logits.dtype == torch.float32 and found.levels == expected.levels
+
+
+def _has_bfloat16() -> bool:
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def test_bfloat16_where_there_is_none_is_refused(model, monkeypatch):
+    import openvino
+
+    class Old:
+        def get_property(self, device: str, name: str) -> list[str]:
+            return ["FP32", "INT8"]
+
+    monkeypatch.setattr(openvino, "Core", Old)
+    with pytest.raises(ValueError, match="no bfloat16: choose float32 or int8"):
+        accelerate(model, "openvino", "bfloat16")
+
+
+def test_it_is_a_detector_that_can_be_measured(model):
+    shapes = SyntheticDataset(3, size=(96, 96))
+    metric = METRICS["coco"](annotations=shapes.annotations)
+    expected = evaluate(model, evaluation_loader(shapes), metric)
+    found = evaluate(accelerate(model, "openvino"), evaluation_loader(shapes), metric)
+    assert found == pytest.approx(expected, abs=1e-5, nan_ok=True) and expected["AP"] >= 0
+
+
+def test_the_model_stays_as_it_is(model):
+    before = copy.deepcopy(model.state_dict())
+    fast = accelerate(model.train(), "eager", "bfloat16")
+    assert fast.eval() is fast and not fast.training and all(part.training for part in model.modules())
+    with pytest.raises(ValueError, match="train the model that it was made from"):
+        fast.train()
+    assert isinstance(fast, Accelerated) and fast.categories == NAMES
+    for name, tensor in model.state_dict().items():
+        assert tensor.dtype == before[name].dtype and torch.equal(tensor, before[name])
+        assert tensor.stride() == before[name].stride()
+
+
+def test_threads_are_those_of_before(model, images):
+    fast = accelerate(model, "onnxruntime")
+    assert fast.engine.own_threads
+    seen = []
+    fast.preprocess.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    torch.set_num_threads(2)
+    fast.detect(images)
+    with pytest.raises(ValueError, match="got no images"):
+        fast.detect([])
+    assert torch.get_num_threads() == 2 and seen == [1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backend": "opnvino"}, "unknown backend 'opnvino': did you mean 'openvino'"),
+        ({"backend": "onnxruntime", "precision": "int8"}, "in float32, not in 'int8'; int8 is one of openvino"),
+        ({"backend": "eager", "precision": "int4"}, "eager computes in float32, bfloat16, float16, not in 'int4'"),
+        ({"backend": "openvino", "device": "cuda"}, "openvino runs on cpu, not on cuda"),
+        ({"backend": "cudagraphs"}, "cudagraphs runs on cuda, not on cpu"),
+        ({"backend": "openvino", "precision": "int8"}, "int8 is calibrated on images like those to come"),
+        ({"backend": "openvino", "precision": "int8", "calibration": []}, "got no images to calibrate on"),
+        ({"backend": "eager", "calibration": [torch.zeros(3, 9, 9)]}, "images to calibrate on are for int8"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_said(model, options, message):
+    with pytest.raises(ValueError, match=message):
+        accelerate(model, **options)
+
+
+def test_another_size_is_refused(model):
+    fast = accelerate(model, "eager")
+    with pytest.raises(ValueError, match="made ready for 96x96 pixels, and got 64x96 pixels"):
+        fast.predict(torch.zeros(1, 3, 64, 96))
+
+
+def test_a_missing_package_is_named_with_its_extra(model, monkeypatch):
+    def without(name, *arguments, **options):
+        if name.partition(".")[0] == "nncf":
+            raise ModuleNotFoundError("No module named 'nncf'", name="nncf")
+        return real(name, *arguments, **options)
+
+    real = builtins.__import__
+    monkeypatch.setattr("detzoo.packages.import_module", without)
+    with pytest.raises(ValueError, match=r"needs the package nncf: pip install 'detzoo\[int8\]'"):
+        accelerate(model, "openvino", "int8", calibration=[torch.zeros(3, 9, 9)])
+
+
+def test_every_backend_says_what_it_can():
+    for name, backend in BACKENDS.items():
+        assert "float32" in backend.precisions and set(backend.devices) <= {"cpu", "cuda"}, name
+    assert "openvino:int8" in forms_of(CPU, calibrated=True)
+    assert forms_of(torch.device("cuda"), calibrated=True)[-1].startswith("cudagraphs")
+
+
+def test_openvino_keeps_a_graph_for_each_size_of_batch(model):
+    network = engines.Network(accelerated_module(model), (96, 96), "float32")
+    run = engines.run_openvino(network).run
+    for count in (2, 5, 2):
+        assert run(torch.zeros(count, 3, 96, 96))[0].shape[0] == count
+
+
+def accelerated_module(model):
+    return engines.Raw(copy.deepcopy(model), "tensor").eval()
+
+
+def test_a_table_of_forms(model, images):
+    shapes = SyntheticDataset(2, size=(96, 96))
+    rows = measure(model, ["eager:float32", "openvino:float32"], images, [1, 3], rounds=1, data=shapes)
+    assert [row.form for row in rows] == [AS_IT_IS, "eager:float32", "openvino:float32"]
+    assert all(set(row.milliseconds) == {1, 3} and min(row.milliseconds.values()) > 0 for row in rows)
+    assert len({round(row.metrics["AP"], 5) for row in rows}) == 1
+    assert rows[0].megabytes == pytest.approx(rows[2].megabytes, rel=0.2)
+
+
+def test_forms_run_in_turn():
+    calls = []
+    seconds = time_in_turn({name: lambda name=name: calls.append(name) for name in "ab"}, 3, CPU, warm_up=1)
+    assert calls == list("ab") * 4 and [len(times) for times in seconds.values()] == [3, 3]
+
+
+def test_benchmark_on_the_command_line(model, small_config, tmp_path, capsys):
+    path, shapes = tmp_path / "model.pt", SyntheticDataset(4, size=(96, 96))
+    save_checkpoint(path, model_record(model, small_config))
+    shapes.write(tmp_path / "shapes")
+    folder = ["--images", str(tmp_path / "shapes" / "images")]
+    data = [*folder, "--annotations", str(tmp_path / "shapes" / "annotations.json")]
+    options = ["--batch", "2", "--rounds", "1", "--forms", "openvino:float32", "openvino:int8"]
+    calibrated = ["--calibration", str(tmp_path / "shapes" / "images")]
+    assert main(["benchmark", str(path), *options, *data, *calibrated]) == 0
+    head, columns, *rows = capsys.readouterr().out.splitlines()
+    assert "an image of 96x96 bytes to boxes" in head and columns.split()[:2] == ["MB", "AP"]
+    assert [row.split()[0] for row in rows] == ["as", "openvino:float32", "openvino:int8"]
+    assert float(rows[2].split()[1]) < 0.6 * float(rows[1].split()[1]), "megabytes"
+    assert main(["benchmark", str(path), *folder]) == 2
+    assert "--images FOLDER and --annotations FILE go together" in capsys.readouterr().err
+
+
+def test_a_form_without_its_package_is_a_row_that_says_so(model, images, monkeypatch):
+    def missing(name, extra):
+        raise ValueError(f"this needs the package {name}: pip install 'detzoo[{extra}]'")
+
+    monkeypatch.setattr("detzoo.deploy.backends.package", missing)
+    _, row = measure(model, ["openvino:float32"], images, [1], rounds=1)
+    assert row.milliseconds == {} and "pip install 'detzoo[openvino]'" in row.problem
+    with pytest.raises(ValueError, match="unknown backend"):
+        measure(model, ["openvin:float32"], images, [1], rounds=1)
