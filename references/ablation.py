@@ -8,31 +8,38 @@ training: those rows measure the plain detectors anew. The numbers are those of 
 
 The time of a step is measured afterwards, all rows in turn in one process, so the trainings may run side by side
 (--jobs). A box error comes with a weight that suits it, as its size is another; the last rows swap several parts.
+--card keeps the table for MODEL_ZOO.md.
 """
 
 import argparse
 import csv
 import os
+import shlex
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from benchmark_train_step import targets_of, time_in_turn
+from evaluate_card import data_facts, recipe_of
 from hydra import compose, initialize_config_dir
 
 import detzoo
 from detzoo.components import POSTPROCESSES
 from detzoo.data import DATASETS, Batch, evaluation_loader
+from detzoo.engine.card_kinds import Ablation, AblationRow, Training
+from detzoo.engine.cards import write_card
 from detzoo.engine.config import TrainConfig, register_configs, typed
 from detzoo.engine.evaluate import evaluate
+from detzoo.engine.made import Made, made_here, portable
 from detzoo.engine.model import build_progress, build_updater
 from detzoo.engine.precision import choose_precision
+from detzoo.engine.report import FREE
 from detzoo.engine.run import Run, cores, machine, start_processes
 from detzoo.files import write_json
 from detzoo.lookup import build_part, resolve_part, split_part
@@ -109,6 +116,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(table(rows))
     card = {"command": ["references/ablation.py", *(arguments or sys.argv[1:])], "seeds": options.seeds}
     write_json(options.folder / "ablation.json", {**card, "machine": facts, "rows": [row._asdict() for row in rows]})
+    if options.card:
+        made = made_here(device, arguments=arguments)
+        write_card(options.card, card_of(config, common, options.seeds, rows, made))
+
+
+def card_of(
+    config: TrainConfig, common: Sequence[str], seeds: Sequence[int], rows: Sequence[Row], made: Made
+) -> Ablation:
+    """The table as a card; `common` is what all rows gave to references/train.py."""
+    parts = config.dataset["train"], config.dataset["val"]
+    sizes = [len(build_part(DATASETS, part, "dataset")) for part in parts]
+    options = {name: value for name, value in asdict(config).items() if name not in FREE}
+    training = Training(
+        recipe=recipe_of(common),
+        command=portable(shlex.join(["python", "references/train.py", *common])),
+        data=data_facts(parts[0], "train", sizes[0]),
+        epochs=config.epochs,
+        seconds=None,
+        machine=made.machine,
+        precision=config.precision,
+        seed=None,
+        config=portable(options),
+    )
+    data = data_facts(parts[1], "val", sizes[1])
+    return Ablation(training=training, data=data, seeds=tuple(seeds), rows=tuple(map(card_row, rows)), made=made)
+
+
+def card_row(row: Row) -> AblationRow:
+    ap, ap50 = (tuple(round(value, 6) for value in values) for values in (row.ap, row.ap50))
+    step = None if row.step is None else round(row.step, 4)
+    return AblationRow(name=row.name, overrides=row.overrides, ap=ap, ap50=ap50, step_seconds=step)
 
 
 def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
@@ -119,6 +157,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), help="rows to train (default: all)")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, which share the cores")
     parser.add_argument("--rounds", type=int, default=3, help="of timing; 0 for none")
+    parser.add_argument("--card", type=Path, help="a card of the table, from which MODEL_ZOO.md is made")
     options = parser.parse_intermixed_args(arguments)
     return options, options.overrides
 

@@ -161,6 +161,7 @@ class EvaluateConfig:
         limit_images: images at most; null for all.
         device: auto (a GPU if there is one), cpu or cuda.
         output: a JSON file for the numbers; null to print them only.
+        card: a JSON file for a card, from which MODEL_ZOO.md is made; null for none.
         trust_parts: import parts that the checkpoint names by dotted path; only for files of your own.
         pictures: a folder for pictures of ground truth against detections; null for none.
         num_pictures: how many of them, spread evenly over the data set.
@@ -177,6 +178,7 @@ class EvaluateConfig:
     limit_images: int | None = None
     device: str = "auto"
     output: str | None = None
+    card: str | None = None
     trust_parts: bool = False
     pictures: str | None = None
     num_pictures: int = 8

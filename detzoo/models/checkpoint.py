@@ -19,6 +19,7 @@ from .weights import load_weights
 
 FORMAT = "detzoo-1"
 BEST, LAST = "best.pt", "last.pt"  # in a run folder
+SAVED = "model.safetensors"  # in a folder as the Hugging Face hub has them
 
 
 def model_record(model: SSD, config: SSDConfig) -> dict[str, Any]:
@@ -83,11 +84,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def checkpoint_in(path: str | Path) -> Path:
-    """A checkpoint's path as it is; of a run folder, that of its best checkpoint, else of its last."""
+    """A checkpoint's path as it is; of a run folder, that of its best checkpoint, else of its last; of a folder that a
+    `Detector` saved, that of its weights.
+    """
     path = Path(path)
     if not path.is_dir():
         return path
-    return path / BEST if (path / BEST).is_file() else path / LAST
+    return next((path / name for name in (BEST, LAST, SAVED) if (path / name).is_file()), path / LAST)
 
 
 def record_in(container: Container) -> dict[str, Any] | None:
