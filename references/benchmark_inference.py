@@ -3,26 +3,37 @@
 Inside the clock: resizing an image of 480x640 bytes (for torchvision: to floats before, which it wants), the network,
 scores, suppression, boxes in pixels of the image. Outside: reading files, and starting an engine. All have the same
 weights, random ones whose scores look like a trained model's; candidates of an image are printed.
+
+Each form has a process of its own, as it would have in use: threads that wait busily for more work, and allocators that
+were told to keep memory, are nobody else's. The processes work one after the other, in turn; the first call of a turn
+finds the caches full of another's data, and does not count.
 """
 
 import argparse
+import multiprocessing
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from contextlib import ExitStack
+from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 import torch
 from benchmark_detectors import CANDIDATES, MODELS_OF_BOTH, both, candidates_per_image, photographs
-from torch import Tensor, nn
+from torch import Tensor
 
 from detzoo.deploy.backends import BACKENDS, accelerate
-from detzoo.engine.run import DEVICES, machine, start_processes
+from detzoo.engine.card_kinds import Speed, SpeedRow
+from detzoo.engine.cards import write_card
+from detzoo.engine.made import made_here
+from detzoo.engine.run import DEVICES, machine
 from detzoo.structures import Detection
 
+THEIRS, AS_IT_IS = "torchvision", "as it is"
 DEFAULT_FORMS = ("eager:float32", "onnxruntime:float32", "openvino:float32", "openvino:bfloat16", "openvino:int8")
 CALIBRATION = 16  # images; which numbers int8 rounds to does not change its speed
-Form = Callable[[Sequence[Tensor]], list[Detection]]
+CLOCK = "from an image of 480x640 bytes in memory to its boxes"
+WARM_UP, CALLS = 3, 3  # calls before the first turn; calls of a turn, the first of them not counted
 
 
 class Row(NamedTuple):
@@ -38,7 +49,7 @@ class Row(NamedTuple):
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--against", default="torchvision", choices=["torchvision"], help="what ratios are to")
+    parser.add_argument("--against", default=THEIRS, choices=[THEIRS], help="what ratios are to")
     parser.add_argument("--model", nargs="+", default=sorted(MODELS_OF_BOTH), choices=sorted(MODELS_OF_BOTH))
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8], help="images that go in at once")
     parser.add_argument(
@@ -50,61 +61,154 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--candidates", type=int, default=CANDIDATES, help="scores of an image above the threshold")
     parser.add_argument("--device", default="auto", choices=DEVICES)
-    parser.add_argument("--rounds", type=int, default=11, help="in each of which every form is timed once")
+    parser.add_argument("--rounds", type=int, default=7, help="in each of which every form has its turn")
 
 
 def measure(options: argparse.Namespace) -> None:
     """Print milliseconds and ratios."""
     if min(*options.batch, options.rounds, options.candidates) < 1:
         raise ValueError("expected --batch, --rounds and --candidates of 1 or more")
-    with start_processes(options.device) as device:
-        print(", ".join(f"{name} {value}" for name, value in machine(device).items()))
-        for name in options.model:
-            rows, candidates = compare(name, options, device)
-            print(f"\n{name}, {candidates:.0f} candidates an image\n{table(rows)}")
+    device = torch.device("cuda" if torch.cuda.is_available() and options.device != "cpu" else "cpu")
+    print(", ".join(f"{name} {value}" for name, value in machine(device).items()))
+    lines: list[SpeedRow] = []
+    for name in options.model:
+        rows, candidates = compare(name, options, device)
+        print(f"\n{name}, {candidates:.0f} candidates an image\n{table(rows)}", flush=True)
+        lines += [card_row(name, row, candidates) for row in rows]
+    if options.card:
+        made = made_here(device, config=vars(options), packages=("onnxruntime", "openvino", "nncf"))
+        write_card(options.card, Speed(subject="inference", clock=CLOCK, rows=tuple(lines), made=made))
 
 
 def compare(name: str, options: argparse.Namespace, device: torch.device) -> tuple[list[Row], float]:
     """All forms of a model, at each size of batch, and its candidates per image."""
-    reference, model = both(name, options.candidates)
+    forms = [THEIRS, AS_IT_IS, *options.forms]
     images = photographs(max(options.batch))
-    forms: dict[str, Form] = {"torchvision eager:float32": partial(theirs, reference.to(device), device)}
-    forms["detzoo as it is"] = partial(detected, model.to(device).detect, device)
-    for form in options.forms:
-        backend, _, precision = form.partition(":")
-        calibration = photographs(CALIBRATION, seed=2) if precision == "int8" else None
-        engine = accelerate(model, backend, precision or "float32", device=device, calibration=calibration)
-        forms[f"detzoo {form}"] = partial(detected, engine.detect, device)
-    rows = [row for batch in options.batch for row in _rows(forms, images[:batch], options.rounds, device)]
-    return rows, candidates_per_image(model, [image.to(device) for image in images])
+    with ExitStack() as stack:
+        workers = {form: Worker(stack, name, form, options.candidates, images, device) for form in forms}
+        rows = [row for batch in options.batch for row in _rows(workers, batch, options.rounds)]
+    return rows, candidates_per_image(both(name, options.candidates)[1], images)
 
 
-@torch.inference_mode()
-def theirs(model: nn.Module, device: torch.device, images: Sequence[Tensor]) -> list[Detection]:
-    return model([image.to(device) / 255 for image in images])
+class Worker:
+    """A form of a detector in a process of its own, which ends with the stack."""
+
+    def __init__(
+        self, stack: ExitStack, name: str, form: str, candidates: int, images: list[Tensor], device: torch.device
+    ) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        arguments = (theirs, name, form, candidates, [image.numpy() for image in images], str(device))
+        process = context.Process(target=work, args=arguments, daemon=True)
+        process.start()
+        theirs.close()  # so that the end of that process is seen here
+        stack.callback(process.join)
+        stack.callback(self.connection.close)
+        self.form = form
+        self._answer()
+
+    def seconds(self, batch: int, calls: int) -> list[float]:
+        """Of each call with so many images."""
+        self.connection.send(("seconds", batch, calls))
+        return self._answer()
+
+    def detections(self, batch: int) -> list[Detection]:
+        self.connection.send(("detections", batch, 1))
+        return [Detection(**{k: torch.from_numpy(v) for k, v in found.items()}) for found in self._answer()]
+
+    def _answer(self) -> list:
+        try:
+            answer = self.connection.recv()
+        except EOFError:
+            raise ValueError(f"the process of {self.form} ended early, see above") from None
+        if isinstance(answer, ValueError):
+            raise answer
+        return answer
 
 
-def detected(detect: Form, device: torch.device, images: Sequence[Tensor]) -> list[Detection]:
-    return detect([image.to(device) for image in images])
-
-
-def _rows(forms: dict[str, Form], images: list[Tensor], rounds: int, device: torch.device) -> list[Row]:
-    seconds: dict[str, list[float]] = {name: [] for name in forms}
-    for number in range(rounds + 2):  # the first two warm up
-        for name, form in forms.items():
+def work(connection: Connection, name: str, form: str, candidates: int, pixels: list, device_name: str) -> None:
+    """What a worker does until nobody asks any more."""
+    device = torch.device(device_name)
+    try:
+        detect = detector_of(name, form, candidates, device)
+    except ValueError as error:
+        connection.send(error)
+        return
+    images = [torch.from_numpy(image) for image in pixels]
+    connection.send([])
+    while True:
+        try:
+            wanted, batch, calls = connection.recv()
+        except EOFError:
+            return
+        times = []
+        for _ in range(calls):
             start = time.perf_counter()
-            form(images)
+            found = detect([image.to(device) for image in images[:batch]])
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            if number > 1:
-                seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    first = next(iter(forms))
-    expected, slowest = forms[first](images), medians[first]
+            times.append(time.perf_counter() - start)
+        plain = [{key: column.cpu().numpy() for key, column in each.items()} for each in found]
+        connection.send(times if wanted == "seconds" else plain)
+
+
+def detector_of(name: str, form: str, candidates: int, device: torch.device):
+    """Images of bytes to detections.
+
+    Raises:
+        ValueError: for a form that is not to be had here.
+    """
+    reference, model = both(name, candidates)
+    if form == THEIRS:
+        reference.to(device)
+
+        @torch.inference_mode()
+        def theirs(images: Sequence[Tensor]) -> list[Detection]:
+            return reference([image / 255 for image in images])
+
+        return theirs
+    if form == AS_IT_IS:
+        return model.to(device).detect
+    backend, _, precision = form.partition(":")
+    calibration = photographs(CALIBRATION, seed=2) if precision == "int8" else None
+    return accelerate(model, backend, precision or "float32", device=device, calibration=calibration).detect
+
+
+def _rows(workers: dict[str, Worker], batch: int, rounds: int) -> list[Row]:
+    for worker in workers.values():
+        worker.seconds(batch, WARM_UP)
+    seconds: dict[str, list[float]] = {form: [] for form in workers}
+    for _ in range(rounds):
+        for form, worker in workers.items():
+            seconds[form] += worker.seconds(batch, CALLS)[1:]
+    medians = {form: statistics.median(times) for form, times in seconds.items()}
+    expected = workers[THEIRS].detections(batch)
     return [
-        Row(name, len(images), 1000 * median / len(images), slowest / median, share(forms[name](images), expected))
-        for name, median in medians.items()
+        Row(
+            form,
+            batch,
+            1000 * medians[form] / batch,
+            medians[THEIRS] / medians[form],
+            share(worker.detections(batch), expected),
+        )
+        for form, worker in workers.items()
     ]
+
+
+def card_row(name: str, row: Row, candidates: float) -> SpeedRow:
+    backend, _, precision = row.form.partition(":")
+    return SpeedRow(
+        model=name,
+        backend=backend,
+        precision=precision or "float32",
+        batch=row.batch,
+        threads=torch.get_num_threads(),
+        ms_per_image=round(row.ms_per_image, 2),
+        ratio=round(row.ratio, 2),
+        candidates_per_image=round(candidates),
+        baseline="torchvision eager float32",
+        same=round(row.same, 4),
+    )
 
 
 def share(found: Sequence[Detection], expected: Sequence[Detection]) -> float:

@@ -7,17 +7,23 @@ every box is above the threshold.
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 
 import torch
 from torchvision.models.detection import ssd300_vgg16
 
+from detzoo.benchmark import time_in_turn
+from detzoo.engine.card_kinds import Speed, SpeedRow
+from detzoo.engine.cards import write_card
+from detzoo.engine.made import made_here
 from detzoo.engine.run import DEVICES, machine, start_processes
 from detzoo.models import get_model
 from detzoo.structures import Predictions
 
+MODEL = "ssd300_vgg16"
+THEIRS, OURS = "torchvision", "detzoo"
+CLOCK = "from logits and deltas to the detections of a batch"
 CLASSES, OBJECTS, CLUSTER = 91, 7, 20  # of an image, and default boxes that see an object
 SIZE = (300, 300)
 
@@ -32,20 +38,41 @@ def measure(options: argparse.Namespace) -> None:
     """Print milliseconds and ratios."""
     if min(options.batch, options.rounds) < 1:
         raise ValueError("expected --batch and --rounds of 1 or more")
+    rows: list[SpeedRow] = []
     with start_processes(options.device) as device:
         print(", ".join(f"{name} {value}" for name, value in machine(device).items()))
         for kind in ("realistic", "worst"):
             predictions = predicted(kind, options.batch, device)
-            forms = {"torchvision": theirs(predictions, device), "detzoo": ours(predictions, device)}
-            medians = time_in_turn(forms, options.rounds, device)
-            print(f"{kind}: {candidates(predictions):.0f} candidates an image, {options.batch} images")
+            forms = {THEIRS: theirs(predictions, device), OURS: ours(predictions, device)}
+            times = time_in_turn(forms, options.rounds, device)
+            medians = {name: statistics.median(seconds) for name, seconds in times.items()}
+            found = candidates(predictions)
+            print(f"{kind}: {found:.0f} candidates an image, {options.batch} images")
             for name, seconds in medians.items():
-                print(f"  {name:12} {1000 * seconds:8.1f} ms  {medians['torchvision'] / seconds:6.2f} times as fast")
+                print(f"  {name:12} {1000 * seconds:8.1f} ms  {medians[THEIRS] / seconds:6.2f} times as fast")
+                rows.append(card_row(name, seconds, medians[THEIRS] / seconds, options.batch, found))
+        if options.card:
+            made = made_here(device, config=vars(options))
+            write_card(options.card, Speed(subject="postprocess", clock=CLOCK, rows=tuple(rows), made=made))
+
+
+def card_row(name: str, seconds: float, ratio: float, batch: int, found: float) -> SpeedRow:
+    return SpeedRow(
+        model=MODEL,
+        backend=name,
+        precision="float32",
+        batch=batch,
+        threads=torch.get_num_threads(),
+        ms_per_image=round(1000 * seconds / batch, 2),
+        ratio=round(ratio, 2),
+        candidates_per_image=round(found),
+        baseline=THEIRS,
+    )
 
 
 def predicted(kind: str, batch: int, device: torch.device) -> Predictions:
     """Raw outputs for `batch` images."""
-    model = get_model("ssd300_vgg16", num_classes=CLASSES)
+    model = get_model(MODEL, num_classes=CLASSES)
     grids = [(38, 38), (19, 19), (10, 10), (5, 5), (3, 3), (1, 1)]
     boxes = model.default_boxes(grids, SIZE, device)
     generator = torch.Generator().manual_seed(0)
@@ -61,7 +88,7 @@ def predicted(kind: str, batch: int, device: torch.device) -> Predictions:
 
 
 def candidates(predictions: Predictions) -> float:
-    threshold = get_model("ssd300_vgg16").postprocess.score_threshold
+    threshold = get_model(MODEL).postprocess.score_threshold
     scores = predictions.logits.softmax(dim=-1)[..., 1:]
     return float((scores > threshold).sum()) / len(scores)
 
@@ -70,25 +97,11 @@ def theirs(predictions: Predictions, device: torch.device) -> Callable[[], objec
     model = ssd300_vgg16(weights=None, weights_backbone=None, num_classes=CLASSES).to(device)
     outputs = {"cls_logits": predictions.logits, "bbox_regression": predictions.deltas}
     batch = len(predictions.logits)
-    return partial(model.postprocess_detections, outputs, [predictions.default_boxes] * batch, [SIZE] * batch)
+    boxes, sizes = [predictions.default_boxes] * batch, [SIZE] * batch
+    return torch.no_grad()(partial(model.postprocess_detections, outputs, boxes, sizes))
 
 
 def ours(predictions: Predictions, device: torch.device) -> Callable[[], object]:
-    model = get_model("ssd300_vgg16", num_classes=CLASSES).to(device)
+    model = get_model(MODEL, num_classes=CLASSES).to(device)
     images = torch.zeros(len(predictions.logits), 3, *SIZE, dtype=torch.uint8)  # only their size is asked
-    return partial(model.detections, predictions, SIZE, images)
-
-
-@torch.no_grad()
-def time_in_turn(forms: dict[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, float]:
-    """Median seconds of each."""
-    seconds: dict[str, list[float]] = {name: [] for name in forms}
-    for number in range(rounds + 1):  # the first one warms up
-        for name, form in forms.items():
-            start = time.perf_counter()
-            form()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            if number:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
+    return torch.no_grad()(partial(model.detections, predictions, SIZE, images))

@@ -17,6 +17,7 @@ FLOORS = [
     # words and tools that know nothing of detectors
     {
         "structures",
+        "allocator",
         "annotations",
         "categories",
         "ops",

@@ -6,12 +6,15 @@ suppression takes minutes or no time, and the smallest rounding decides what is 
 
 import torch
 from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from ..components.preprocess import ToRGB
 from ..data import SyntheticDataset
 from ..models import SSD
 
-PICTURES = 8  # for batch statistics
+PICTURES = 4  # for batch statistics
+SCALE = 0.5  # of normalised maps
+BRANCH = 0.2  # of what a residual block adds: drawn layers multiply rounding errors, and a hundred of them too much
 CANDIDATES = 500  # above the threshold in an image; published detectors have some hundred to some thousand
 LOGIT_SPREAD = 2.0
 DELTA_SPREAD = 1.5  # a tenth of a box with the usual weights, and a third of its size
@@ -27,16 +30,13 @@ def look_trained(model: SSD, candidates: int = CANDIDATES, seed: int = 0) -> SSD
         candidates: pairs of default box and class above its score threshold, in an image on average.
         seed: another one gives other weights.
     """
-    generator = torch.Generator().manual_seed(seed)
-    _draw(model, generator)
-    batch = model.preprocess(_pictures(tuple(model.preprocess.size), generator))
-    model.train().predict(batch)  # batch statistics
-    maps = model.eval().neck(model.backbone(batch))
+    _draw(model, torch.Generator().manual_seed(seed))
+    batch = model.preprocess(_pictures(tuple(model.preprocess.size)))
+    _normalise(model.eval(), batch)
+    maps = model.neck(model.backbone(batch))
     for predictors, spread in ((model.head.classification, LOGIT_SPREAD), (model.head.regression, DELTA_SPREAD)):
         for predictor, x in zip(predictors, maps, strict=True):
-            last = _last(predictor)
-            last.weight.mul_(spread / predictor(x).std().clamp(min=1e-6))
-            nn.init.zeros_(last.bias)
+            _last(predictor).weight.mul_(spread / predictor(x).std())
     shift = _shift(model, model.predict(batch).logits, candidates * len(batch))
     for predictor in model.head.classification:
         bias = _last(predictor).bias.view(-1, model.head.num_classes)
@@ -54,16 +54,35 @@ def _draw(model: SSD, generator: torch.Generator) -> None:
                 nn.init.zeros_(layer.bias)
         if isinstance(layer, nn.BatchNorm2d):
             layer.reset_parameters()
-            layer.momentum = None  # the plain average of what is seen
+            nn.init.constant_(layer.weight, SCALE)
+    for layer in model.modules():
+        if isinstance(layer, (BasicBlock, Bottleneck)):
+            last = layer.bn3 if isinstance(layer, Bottleneck) else layer.bn2
+            last.weight.mul_(BRANCH)
 
 
-def _pictures(size: tuple[int, int], generator: torch.Generator) -> list[Tensor]:
-    """Of many tints: where all are alike, maps of a few cells hardly vary, and batch statistics by which those are
-    divided make rounding errors large.
+def _normalise(model: SSD, batch: Tensor) -> None:
+    """Statistics of a batch for all batch norms, each from what those before it make of it.
+
+    No channel is taken to vary much less than the others: dividing by next to nothing, as on maps of a few cells, makes
+    rounding errors large.
     """
+
+    def take(layer: nn.BatchNorm2d, inputs: tuple[Tensor]) -> None:
+        variance, mean = torch.var_mean(inputs[0], dim=(0, 2, 3), correction=0)
+        layer.running_mean.copy_(mean)
+        layer.running_var.copy_(torch.maximum(variance, variance.mean() / 2))
+
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+    handles = [layer.register_forward_pre_hook(take) for layer in norms]
+    model.predict(batch)
+    for handle in handles:
+        handle.remove()
+
+
+def _pictures(size: tuple[int, int]) -> list[Tensor]:
     pictures = SyntheticDataset(PICTURES, size=size)
-    tints = torch.rand(PICTURES, 3, 1, 1, generator=generator)
-    return [(ToRGB()(pictures.open_image(k)) * tints[k]).to(torch.uint8) for k in range(PICTURES)]
+    return [ToRGB()(pictures.open_image(index)) for index in range(PICTURES)]
 
 
 def _last(predictor: nn.Module) -> nn.Conv2d:

@@ -1,6 +1,5 @@
 """A run: its processes, device, seed and folder."""
 
-import ctypes
 import logging
 import os
 import platform
@@ -20,6 +19,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from .. import distributed
+from ..allocator import keep_freed_memory
 from ..hub import DownloadError
 from .folder import agree_on_folder, temporary_folder
 from .precision import PRECISIONS, choose_precision, tune_for_cpu
@@ -124,7 +124,7 @@ def start_processes(device: str) -> Iterator[torch.device]:
     try:
         _start_log()
         if chosen.type == "cpu":
-            _keep_freed_memory()
+            keep_freed_memory()
         yield chosen
     finally:
         if distributed.is_distributed():
@@ -212,18 +212,6 @@ def _seed(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)  # the same on every rank: DDP starts from rank 0's weights, loaders have seeds of their own
-
-
-def _keep_freed_memory() -> None:
-    """Tell glibc to keep what tensors free: by default it returns large blocks to the system, and every training step
-    on a CPU faults them in again (0.99 s a step against 0.81, SSDlite320 at batch 16 on two cores).
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    trim_threshold, mmap_max = -1, -4  # the names of malloc.h: M_TRIM_THRESHOLD, M_MMAP_MAX
-    libc = ctypes.CDLL(None)
-    libc.mallopt(trim_threshold, 2**31 - 1)
-    libc.mallopt(mmap_max, 0)
 
 
 def _start_log() -> None:

@@ -125,7 +125,9 @@ def test_suppression_that_no_graph_has_is_refused(model, tmp_path, postprocess):
 # ---- torch.export: fast, and nothing else is needed ----
 
 
-@pytest.mark.parametrize("inputs", INPUTS)
+@pytest.mark.parametrize(
+    "inputs", [pytest.param(name, marks=[pytest.mark.slow] * (name != "pixels")) for name in INPUTS]
+)
 def test_torch_export_is_loaded_without_detzoo(model, images, tmp_path, inputs):
     """In a process of its own; at this level torchvision's operator is asked for."""
     images = torch.cat((images, images), dim=-1) if inputs == "images" else images
@@ -256,6 +258,7 @@ def onnx():
     return pytest.importorskip("onnx", reason="needs pip install detzoo[onnx]")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("inputs", "resize", "precision"),
     [
@@ -278,6 +281,7 @@ def test_onnx(onnx, small_config, model, tmp_path, inputs, resize, precision):
     assert [output.name for output in written.graph.output] == ["boxes", "scores", "labels", "counts"]
 
 
+@pytest.mark.slow
 def test_onnx_of_an_image_with_nothing_in_it(onnx, model, tmp_path):
     model.postprocess = Postprocess(score_threshold=1.0)
     path, _ = export(model, tmp_path / "model.onnx")
@@ -285,6 +289,7 @@ def test_onnx_of_an_image_with_nothing_in_it(onnx, model, tmp_path):
     assert counts.tolist() == [0, 0] and boxes.shape == (2, 200, 4) and not boxes.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_openvino(onnx, model, images, tmp_path, precision):
     openvino = pytest.importorskip("openvino", reason="needs pip install detzoo[openvino]")
@@ -295,6 +300,7 @@ def test_openvino(onnx, model, images, tmp_path, precision):
         assert_same_detections(detections_of(TARGETS["openvino"].open(path)(images)), model(images), atol=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["raw", "decoded"])
 def test_executorch(model, tmp_path, level):
     pytest.importorskip("executorch", reason="needs pip install detzoo[executorch]")
