@@ -17,11 +17,11 @@ from .data import DATASETS, DetectionDataset, SyntheticDataset, evaluation_loade
 from .deploy.backends import BACKENDS, Accelerated, accelerate
 from .deploy.look_trained import look_trained
 from .engine.evaluate import evaluate
-from .lookup import build_part
+from .lookup import build_part, suggest
 from .metrics import METRICS
 from .models import SSD, get_model, load
 from .predict import read_image
-from .predict.sources import find
+from .predict.sources import check_sources, find
 
 PHOTOGRAPH = (480, 640)  # height, width of pictures that are drawn where none are given
 CALIBRATION = 300  # images at most
@@ -68,6 +68,8 @@ def run(options: argparse.Namespace) -> int:
     """Measure, and print a table."""
     if min(*options.batch, options.rounds) < 1:
         raise ValueError("expected --batch and --rounds of 1 or more")
+    if options.limit is not None and not (options.own_data or options.images):
+        raise ValueError("--limit is of a data set: name one with --own-data or --images and --annotations")
     val, train = _data(options)
     model = _model(options)
     calibration = _calibration(options.calibration, train)
@@ -79,6 +81,7 @@ def run(options: argparse.Namespace) -> int:
     )  # fmt: skip
     size = "x".join(map(str, timed[0].shape[-2:]))
     print(f"{options.model} on {options.device}, {torch.get_num_threads()} threads; an image of {size} bytes to boxes")
+    print(f"{candidates_per_image(model, timed):.0f} scores of an image are above the threshold")
     print(format_rows(rows))
     return 0
 
@@ -128,14 +131,16 @@ def measure(
     problems: dict[str, str] = {}
     for form in forms:
         backend, _, precision = form.partition(":")
-        known = backend in BACKENDS and precision in BACKENDS[backend].precisions
+        if backend not in BACKENDS or precision not in BACKENDS[backend].precisions:
+            raise ValueError(f"unknown form {form!r}: {suggest(form, forms_of(torch.device(device), calibrated=True))}")
         try:
             used = calibration if precision == "int8" else None
-            detectors[form] = accelerate(model, backend, precision, device=device, calibration=used)
-        except ValueError as error:
-            if not known:
-                raise
-            problems[form] = str(error)
+            detector = accelerate(model, backend, precision, device=device, calibration=used)
+            detector.detect(there[:1])  # some find out only now that a compiler is missing
+        except (ValueError, RuntimeError) as error:
+            problems[form] = str(error).strip().partition("\n")[0]
+        else:
+            detectors[form] = detector
     times = {}
     for batch in batches:
         calls = {form: partial(detector.detect, there[:batch]) for form, detector in detectors.items()}
@@ -146,6 +151,18 @@ def measure(
         metrics = None if data is None else _metrics(detector, data, limit)
         rows.append(Row(form, milliseconds, _megabytes(detector), metrics))
     return rows + [Row(form, {}, problem=problem) for form, problem in problems.items()]
+
+
+@torch.no_grad()
+def candidates_per_image(model: SSD, images: Sequence[Tensor]) -> float:
+    """Pairs of box and class above the threshold, on which the time of suppression depends."""
+    device = next(model.parameters()).device
+    counts = [
+        int((model.loss.scores(model.predict(model.preprocess([image.to(device)])).logits) > threshold).sum())
+        for image in images
+        for threshold in [model.postprocess.score_threshold]
+    ]
+    return sum(counts) / len(counts)
 
 
 def time_in_turn(
@@ -208,7 +225,8 @@ def _model(options: argparse.Namespace) -> SSD:
     if options.own_data or options.images is not None:
         raise ValueError("--random-weights have no accuracy: leave the data set away")
     torch.manual_seed(0)
-    return look_trained(get_model(options.model)).requires_grad_(False)
+    images = _pictures(None, max(options.batch))
+    return look_trained(get_model(options.model), images=images).requires_grad_(False)
 
 
 def _data(options: argparse.Namespace) -> tuple[DetectionDataset | None, DetectionDataset | None]:
@@ -236,8 +254,11 @@ def _pictures(data: DetectionDataset | None, count: int) -> list[Tensor]:
 
 def _calibration(folder: Path | None, train: DetectionDataset | None) -> list[Tensor]:
     if folder is not None:
-        found = (item.path for item in find([str(folder)]) if item.kind == "image")
-        return [read_image(path) for path in islice(found, CALIBRATION)]
+        check_sources([str(folder)])
+        found = [item.path for item in islice(find([str(folder)]), CALIBRATION) if item.kind == "image"]
+        if not found:
+            raise ValueError(f"no image in {folder} to calibrate on")
+        return [read_image(path) for path in found]
     if train is None:
         return []
     return [_image(train, index) for index in range(min(len(train), CALIBRATION))]

@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from . import benchmark
+from .allocator import keep_freed_memory
 from .deploy import command as deploy
 from .exchange import EXPORTS, SUFFIXES, check_suffix, format_report, inspect, save, save_for, suffixes_for
 from .files import replacing
@@ -57,6 +58,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:  # what argparse does not take for the rest of a list after an option
         options.changes += rest
+    if options.run in (predict.run, benchmark.run):
+        keep_freed_memory()
     try:
         return options.run(options)
     except BrokenPipeError:

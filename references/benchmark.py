@@ -5,6 +5,7 @@
     python references/benchmark.py train-step
     python references/benchmark.py import
     python references/benchmark.py inference --against torchvision
+    python references/benchmark.py members
     python references/benchmark.py postprocess
 
 Each subject is a module beside this file, with its options and its one measurement. With --card it keeps the numbers
@@ -18,6 +19,7 @@ from pathlib import Path
 import benchmark_data
 import benchmark_import
 import benchmark_inference
+import benchmark_members
 import benchmark_memory
 import benchmark_postprocess
 import benchmark_train_step
@@ -28,6 +30,7 @@ SUBJECTS = {
     "train-step": benchmark_train_step,
     "import": benchmark_import,
     "inference": benchmark_inference,
+    "members": benchmark_members,
     "postprocess": benchmark_postprocess,
 }
 

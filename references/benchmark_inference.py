@@ -13,26 +13,30 @@ import argparse
 import multiprocessing
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 import torch
-from benchmark_detectors import CANDIDATES, MODELS_OF_BOTH, both, candidates_per_image, photographs
+from benchmark_detectors import CANDIDATES, MODELS_OF_BOTH, both, photographs
 from torch import Tensor
 
+from detzoo.allocator import keep_freed_memory
+from detzoo.benchmark import candidates_per_image
 from detzoo.deploy.backends import BACKENDS, accelerate
 from detzoo.engine.card_kinds import Speed, SpeedRow
 from detzoo.engine.cards import write_card
 from detzoo.engine.made import made_here
-from detzoo.engine.run import DEVICES, machine
+from detzoo.engine.run import DEVICES, choose_device, machine
 from detzoo.structures import Detection
 
 THEIRS, AS_IT_IS = "torchvision", "as it is"
 DEFAULT_FORMS = ("eager:float32", "onnxruntime:float32", "openvino:float32", "openvino:bfloat16", "openvino:int8")
 CALIBRATION = 16  # images; which numbers int8 rounds to does not change its speed
 CLOCK = "from an image of 480x640 bytes in memory to its boxes"
+Detect = Callable[[Sequence[Tensor]], list[Detection]]
 WARM_UP, CALLS = 3, 3  # calls before the first turn; calls of a turn, the first of them not counted
 
 
@@ -49,7 +53,7 @@ class Row(NamedTuple):
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--against", default=THEIRS, choices=[THEIRS], help="what ratios are to")
+    parser.add_argument("--against", default=THEIRS, choices=[THEIRS], help="what the ratios are to")
     parser.add_argument("--model", nargs="+", default=sorted(MODELS_OF_BOTH), choices=sorted(MODELS_OF_BOTH))
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8], help="images that go in at once")
     parser.add_argument(
@@ -68,24 +72,31 @@ def measure(options: argparse.Namespace) -> None:
     """Print milliseconds and ratios."""
     if min(*options.batch, options.rounds, options.candidates) < 1:
         raise ValueError("expected --batch, --rounds and --candidates of 1 or more")
-    device = torch.device("cuda" if torch.cuda.is_available() and options.device != "cpu" else "cpu")
+    device = choose_device(options.device)
+    packages = sorted({package for form in options.forms for package in packages_of(form)})
+    made = made_here(device, config=vars(options), packages=packages) if options.card else None
     print(", ".join(f"{name} {value}" for name, value in machine(device).items()))
     lines: list[SpeedRow] = []
     for name in options.model:
         rows, candidates = compare(name, options, device)
         print(f"\n{name}, {candidates:.0f} candidates an image\n{table(rows)}", flush=True)
-        lines += [card_row(name, row, candidates) for row in rows]
-    if options.card:
-        made = made_here(device, config=vars(options), packages=("onnxruntime", "openvino", "nncf"))
+        lines += [card_row(name, row, candidates, device) for row in rows]
+    if made is not None:
         write_card(options.card, Speed(subject="inference", clock=CLOCK, rows=tuple(lines), made=made))
 
 
 def compare(name: str, options: argparse.Namespace, device: torch.device) -> tuple[list[Row], float]:
     """All forms of a model, at each size of batch, and its candidates per image."""
-    forms = [THEIRS, AS_IT_IS, *options.forms]
     images = photographs(max(options.batch))
+    workers = {}
     with ExitStack() as stack:
-        workers = {form: Worker(stack, name, form, options.candidates, images, device) for form in forms}
+        for form in (THEIRS, AS_IT_IS, *options.forms):
+            try:
+                workers[form] = Worker(stack, name, form, options.candidates, images, device)
+            except ValueError as error:
+                if form == THEIRS:
+                    raise
+                print(f"{form}: {error}")
         rows = [row for batch in options.batch for row in _rows(workers, batch, options.rounds)]
     return rows, candidates_per_image(both(name, options.candidates)[1], images)
 
@@ -152,7 +163,7 @@ def work(connection: Connection, name: str, form: str, candidates: int, pixels: 
         connection.send(times if wanted == "seconds" else plain)
 
 
-def detector_of(name: str, form: str, candidates: int, device: torch.device):
+def detector_of(name: str, form: str, candidates: int, device: torch.device) -> Detect:
     """Images of bytes to detections.
 
     Raises:
@@ -171,7 +182,9 @@ def detector_of(name: str, form: str, candidates: int, device: torch.device):
         return model.to(device).detect
     backend, _, precision = form.partition(":")
     calibration = photographs(CALIBRATION, seed=2) if precision == "int8" else None
-    return accelerate(model, backend, precision or "float32", device=device, calibration=calibration).detect
+    if device.type == "cpu":
+        keep_freed_memory()  # as the commands do
+    return accelerate(model, backend, precision, device=device, calibration=calibration).detect
 
 
 def _rows(workers: dict[str, Worker], batch: int, rounds: int) -> list[Row]:
@@ -195,14 +208,21 @@ def _rows(workers: dict[str, Worker], batch: int, rounds: int) -> list[Row]:
     ]
 
 
-def card_row(name: str, row: Row, candidates: float) -> SpeedRow:
+def packages_of(form: str) -> list[str]:
+    """What it needs, as far as it is known and installed."""
+    backend, _, precision = form.partition(":")
+    wanted = [*(BACKENDS[backend].packages if backend in BACKENDS else ()), *(["nncf"] if precision == "int8" else [])]
+    return [package for package in wanted if find_spec(package) is not None]
+
+
+def card_row(name: str, row: Row, candidates: float, device: torch.device) -> SpeedRow:
     backend, _, precision = row.form.partition(":")
     return SpeedRow(
         model=name,
         backend=backend,
         precision=precision or "float32",
         batch=row.batch,
-        threads=torch.get_num_threads(),
+        threads=torch.get_num_threads() if device.type == "cpu" else None,
         ms_per_image=round(row.ms_per_image, 2),
         ratio=round(row.ratio, 2),
         candidates_per_image=round(candidates),

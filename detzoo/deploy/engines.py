@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..allocator import keep_freed_memory
 from .levels import Raw
 from .program import Program
 from .quantise import quantise
@@ -48,12 +47,7 @@ class Network(NamedTuple):
 
 
 def run_eager(network: Network) -> Engine:
-    """PyTorch, with channels last in memory: what the kernels of CPUs and of half precision on GPUs are made for.
-
-    On a CPU this process keeps the memory that it frees, see `allocator`.
-    """
-    if network.module.default_boxes.device.type == "cpu":
-        keep_freed_memory()
+    """PyTorch, with channels last in memory: what the kernels of CPUs and of half precision on GPUs are made for."""
     return Engine(_in_torch(network.module.to(memory_format=torch.channels_last)))
 
 

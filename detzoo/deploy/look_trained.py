@@ -4,34 +4,41 @@ A network as initialised says nearly the same of every default box, and either a
 suppression takes minutes or no time, and the smallest rounding decides what is left.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+from torchvision.models.mobilenetv2 import InvertedResidual
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from ..components.preprocess import ToRGB
 from ..data import SyntheticDataset
 from ..models import SSD
 
-PICTURES = 4  # for batch statistics
+PICTURES = 12  # for batch statistics: a map of one cell has one sample of each
 SCALE = 0.5  # of normalised maps
 BRANCH = 0.2  # of what a residual block adds: drawn layers multiply rounding errors, and a hundred of them too much
 CANDIDATES = 500  # above the threshold in an image; published detectors have some hundred to some thousand
+RESIDUAL = {BasicBlock: 1, Bottleneck: 2, InvertedResidual: -1}  # and which of their norms is the last before adding
 LOGIT_SPREAD = 2.0
 DELTA_SPREAD = 1.5  # a tenth of a box with the usual weights, and a third of its size
 SHIFTS = (-40.0, 40.0)  # of the background's logits, between which the right one is sought
 
 
 @torch.no_grad()
-def look_trained(model: SSD, candidates: int = CANDIDATES, seed: int = 0) -> SSD:
+def look_trained(
+    model: SSD, candidates: int = CANDIDATES, seed: int = 0, images: Sequence[Tensor] | None = None
+) -> SSD:
     """The model itself, in eval mode, with drawn weights.
 
     Args:
         model: with a dense head, as all of `detzoo.components.HEADS` are.
         candidates: pairs of default box and class above its score threshold, in an image on average.
         seed: another one gives other weights.
+        images: [3, H, W] on which it is to look so; drawn ones by default.
     """
     _draw(model, torch.Generator().manual_seed(seed))
-    batch = model.preprocess(_pictures(tuple(model.preprocess.size)))
+    batch = model.preprocess(_pictures(tuple(model.preprocess.size)) if images is None else list(images))
     _normalise(model.eval(), batch)
     maps = model.neck(model.backbone(batch))
     for predictors, spread in ((model.head.classification, LOGIT_SPREAD), (model.head.regression, DELTA_SPREAD)):
@@ -46,32 +53,37 @@ def look_trained(model: SSD, candidates: int = CANDIDATES, seed: int = 0) -> SSD
 
 
 def _draw(model: SSD, generator: torch.Generator) -> None:
-    """Weights that carry what they are given through all layers (He et al., arXiv:1502.01852)."""
+    """Weights that carry what they are given through all layers (He et al., arXiv:1502.01852), and not, as most drawn
+    ones, rounding errors much further than that: those of a trained network stay at six digits.
+    """
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, generator=generator)
+            if layer.groups > 1:  # one channel's differences are small, and what rounding makes of them is not
+                layer.weight.abs_()
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         if isinstance(layer, nn.BatchNorm2d):
             layer.reset_parameters()
             nn.init.constant_(layer.weight, SCALE)
     for layer in model.modules():
-        if isinstance(layer, (BasicBlock, Bottleneck)):
-            last = layer.bn3 if isinstance(layer, Bottleneck) else layer.bn2
-            last.weight.mul_(BRANCH)
+        if isinstance(layer, tuple(RESIDUAL)):
+            norms = [inner for inner in layer.modules() if isinstance(inner, nn.BatchNorm2d)]
+            norms[RESIDUAL[type(layer)]].weight.mul_(BRANCH)
 
 
 def _normalise(model: SSD, batch: Tensor) -> None:
     """Statistics of a batch for all batch norms, each from what those before it make of it.
 
-    No channel is taken to vary much less than the others: dividing by next to nothing, as on maps of a few cells, makes
-    rounding errors large.
+    No channel is taken to vary less than the others, or than its mean: dividing by next to nothing, as on maps of a few
+    cells, makes rounding errors large.
     """
 
     def take(layer: nn.BatchNorm2d, inputs: tuple[Tensor]) -> None:
         variance, mean = torch.var_mean(inputs[0], dim=(0, 2, 3), correction=0)
         layer.running_mean.copy_(mean)
-        layer.running_var.copy_(torch.maximum(variance, variance.mean() / 2))
+        least = variance.mean() + mean.square()
+        layer.running_var.copy_(torch.maximum(variance, least))
 
     norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
     handles = [layer.register_forward_pre_hook(take) for layer in norms]

@@ -118,7 +118,7 @@ def start_processes(device: str) -> Iterator[torch.device]:
     Raises:
         ValueError: for an unknown device, or a GPU where there is none.
     """
-    chosen = _choose_device(device)
+    chosen = choose_device(device)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         _join_processes("nccl" if chosen.type == "cuda" else "gloo")
     try:
@@ -196,7 +196,12 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _choose_device(device: str) -> torch.device:
+def choose_device(device: str) -> torch.device:
+    """The device of this process: auto (a GPU if there is one), cpu or cuda.
+
+    Raises:
+        ValueError: for an unknown one, or a GPU where there is none.
+    """
     if device not in DEVICES:
         raise ValueError(f"device={device!r}: expected auto, cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():

@@ -9,7 +9,7 @@ from detzoo.models import MODELS
 
 from .tables import DASH, code, number, of_kind, table, where
 
-INFERENCE = "inference"  # the subject of references/benchmark.py that times whole detectors
+WHOLE = ("inference", "members")  # the subjects of references/benchmark.py that time whole detectors
 HEAD = (
     "model", "engine", "precision", "batch", "threads", "ms an image", "times as fast", "as", "same detections",
     "candidates an image",
@@ -39,7 +39,7 @@ def section(cards: Mapping[str, Card]) -> list[str]:
 def timed(cards: Mapping[str, Card]) -> list[Timed]:
     """All rows of whole detectors."""
     found = of_kind(cards, Speed).values()
-    return [Timed(row, _gpu(card)) for card in found if card.subject == INFERENCE for row in card.rows]
+    return [Timed(row, _gpu(card)) for card in found if card.subject in WHOLE for row in card.rows]
 
 
 def _gpu(card: Speed) -> str | None:
