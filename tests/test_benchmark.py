@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+from detzoo.engine.cards import read_card
 
 REFERENCES = Path(__file__).parents[1] / "references"
 
@@ -149,3 +152,52 @@ def test_steps_that_cannot_be_timed(subjects, capsys):
     with pytest.raises(SystemExit):
         subjects.main(["train-step", "--steps", "1"])
     assert "--steps of 2 or more" in capsys.readouterr().err
+
+
+def test_detections_are_the_same_if_label_box_and_score_are(subjects):
+    share = subjects.benchmark_inference.share
+    boxes = torch.tensor([[0.0, 0, 10, 10], [20, 20, 40, 40], [5, 5, 9, 9]])
+    labels, scores = torch.tensor([1, 2, 3]), torch.tensor([0.9, 0.8, 0.7])
+    expected = [{"boxes": boxes, "labels": labels, "scores": scores}]
+    order = torch.tensor([2, 0, 1])
+    found = {name: column[order] for name, column in expected[0].items()}
+    assert share([found], expected) == 1
+    for name, change in (("boxes", 0.02), ("labels", 1), ("scores", 2e-4)):
+        other = {
+            **found,
+            name: found[name] + torch.tensor([change] + [0] * 2).reshape(-1, *[1] * (found[name].ndim - 1)),
+        }
+        assert share([other], expected) == pytest.approx(2 / 3), name
+    nothing = {name: column[:0] for name, column in found.items()}
+    assert share([nothing], expected) == 0 and share([found], [nothing]) == 1
+
+
+def test_candidates_of_raw_outputs_are_those_of_a_trained_model_or_all(subjects):
+    postprocess, cpu = subjects.benchmark_postprocess, torch.device("cpu")
+    realistic, worst = (postprocess.predicted(kind, 1, cpu) for kind in ("realistic", "worst"))
+    assert 100 < postprocess.candidates(realistic) < 2000 < 100_000 < postprocess.candidates(worst)
+    theirs, ours = (make(realistic, cpu)()[0] for make in (postprocess.theirs, postprocess.ours))
+    assert len(ours["scores"]) == len(theirs["scores"]) > 5
+    torch.testing.assert_close(ours["scores"], theirs["scores"])
+
+
+@pytest.mark.slow
+def test_inference_of_both_is_timed_and_the_same(subjects, tmp_path, capsys):
+    card = tmp_path / "card.json"
+    options = ["--model", "ssdlite320_mobilenet_v3_large", "--rounds", "1", "--batch", "1", "--candidates", "50"]
+    subjects.main(["inference", *options, "--device", "cpu", "--forms", "eager:int8", "--card", str(card)])
+    said = capsys.readouterr().out
+    assert "eager:int8: backend eager computes in" in said, "a form that is not to be had stops nothing"
+    rows = read_card(card).rows
+    assert [row.backend for row in rows] == ["torchvision", "as it is"]
+    assert all(row.ms_per_image > 0 and row.same > 0.98 for row in rows) and rows[0].ratio == 1
+
+
+def test_every_member_is_timed(subjects, tmp_path, capsys):
+    card = tmp_path / "card.json"
+    options = ["--model", "tiny_ssd", "--rounds", "1", "--forms", "eager:float32", "--device", "cpu"]
+    subjects.main(["members", *options, "--card", str(card)])
+    rows = read_card(card).rows
+    assert [(row.model, row.backend) for row in rows] == [("tiny_ssd", "as it is"), ("tiny_ssd", "eager")]
+    assert all(row.ms_per_image > 0 and row.candidates_per_image > 100 for row in rows)
+    assert "as it is" in capsys.readouterr().out

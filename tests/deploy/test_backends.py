@@ -201,12 +201,31 @@ def test_benchmark_on_the_command_line(model, small_config, tmp_path, capsys):
     options = ["--batch", "2", "--rounds", "1", "--forms", "openvino:float32", "openvino:int8"]
     calibrated = ["--calibration", str(tmp_path / "shapes" / "images")]
     assert main(["benchmark", str(path), *options, *data, *calibrated]) == 0
-    head, columns, *rows = capsys.readouterr().out.splitlines()
+    head, candidates, columns, *rows = capsys.readouterr().out.splitlines()
     assert "an image of 96x96 bytes to boxes" in head and columns.split()[:2] == ["MB", "AP"]
+    assert int(candidates.split()[0]) > 20 and "above the threshold" in candidates
     assert [row.split()[0] for row in rows] == ["as", "openvino:float32", "openvino:int8"]
     assert float(rows[2].split()[1]) < 0.6 * float(rows[1].split()[1]), "megabytes"
-    assert main(["benchmark", str(path), *folder]) == 2
-    assert "--images FOLDER and --annotations FILE go together" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--images", "x"], "--images FOLDER and --annotations FILE go together"),
+        (["--limit", "3"], "--limit is of a data set"),
+        (["--random-weights", "--images", "x", "--annotations", "y"], "--random-weights have no accuracy"),
+        (["--own-data", "--images", "x", "--annotations", "y"], "name two data sets"),
+        (["--batch", "0"], "expected --batch and --rounds of 1 or more"),
+        (["--forms", "openvino"], "unknown form 'openvino': did you mean 'openvino:"),
+        (["--calibration", "nowhere"], "no such file, folder or pattern"),
+    ],
+)
+def test_what_cannot_be_benchmarked_is_said(model, small_config, tmp_path, capsys, monkeypatch, options, message):
+    path = tmp_path / "model.pt"
+    save_checkpoint(path, model_record(model, small_config))
+    monkeypatch.setattr("detzoo.benchmark.build_part", lambda *arguments, **derived: None)
+    assert main(["benchmark", str(path), *options]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_a_form_without_its_package_is_a_row_that_says_so(model, images, monkeypatch):
@@ -216,5 +235,14 @@ def test_a_form_without_its_package_is_a_row_that_says_so(model, images, monkeyp
     monkeypatch.setattr("detzoo.deploy.backends.package", missing)
     _, row = measure(model, ["openvino:float32"], images, [1], rounds=1)
     assert row.milliseconds == {} and "pip install 'detzoo[openvino]'" in row.problem
-    with pytest.raises(ValueError, match="unknown backend"):
+    with pytest.raises(ValueError, match="unknown form 'openvin:float32': did you mean 'openvino:float32'"):
         measure(model, ["openvin:float32"], images, [1], rounds=1)
+
+
+def test_a_form_that_fails_when_it_is_used_is_a_row_that_says_so(model, images, monkeypatch):
+    def no_compiler(self, images):
+        raise RuntimeError("no C++ compiler\nand many lines more")
+
+    monkeypatch.setattr(Accelerated, "detect", no_compiler)
+    _, row = measure(model, ["eager:float32"], images, [1], rounds=1)
+    assert row.problem == "no C++ compiler"
