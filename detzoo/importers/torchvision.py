@@ -15,6 +15,11 @@ from .origin import Foreign, Imported, Reading, count_classes, usual_categories
 NAME = "torchvision"
 HOME = "https://github.com/pytorch/vision"
 
+BUILT = (
+    "that torchvision's {}() built it: default boxes, pixels, suppression and the epsilon of batch norms are in no "
+    "file; detzoo.models.from_torchvision(detector) takes those of a detector that was built otherwise"
+)
+
 # The last convolution of the trunk of SSDlite, whose channels a detector trained from scratch halves.
 TAIL, REDUCED_TAIL = "backbone.features.1.3.0.weight", 480
 
@@ -121,6 +126,7 @@ def _imported(model: str, foreign: Foreign, boxes: Sequence[int], convolution: s
     categories, assumed = usual_categories(num_classes)
     rules = _rules(foreign.state)
     state = rename(foreign.state, rules)
+    assumed = (*assumed, BUILT.format(model))
     return Imported(model, {"num_classes": num_classes}, state, categories, assumed=assumed, rules=rules)
 
 

@@ -10,6 +10,7 @@ import torchvision.models.detection as theirs
 from torch import nn
 
 import detzoo
+from detzoo.exchange import inspect
 from detzoo.importers.torchvision import convert_detector
 from detzoo.models.weights import load_weights
 
@@ -140,3 +141,13 @@ def assert_same_boxes(found: dict, expected: dict, tolerance: float) -> None:
     partner = distance.argmin(dim=0)
     assert distance.amin(dim=0).max() < 0.05
     assert len(partner.unique()) == len(partner)
+
+
+def test_a_file_is_taken_for_one_of_its_function_and_says_so(tmp_path):
+    """Default boxes and all other numbers are in no file; whoever built a detector otherwise has the object."""
+    path = tmp_path / "mine.pth"
+    torch.save(
+        theirs.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=3).state_dict(), path
+    )
+    assumed = inspect(path).assumed
+    assert any("ssdlite320_mobilenet_v3_large()" in line and "from_torchvision(detector)" in line for line in assumed)
