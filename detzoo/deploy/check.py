@@ -61,13 +61,20 @@ def compare(
         ExportError: naming the output and the difference that is too large.
     """
     largest: dict[str, float] = {}
+    seen = 0
     for images in batches:
         answer, given = answer_of(model, inputs, images), dict(zip(outputs, run(images), strict=True))
         if "counts" in given:
             found = detections_differ(model, answer, given, tolerance)
+            seen += int(given["counts"].sum())
         else:
             found = tensors_differ(model, answer, given, tolerance)
         largest = {name: max(largest.get(name, 0.0), value) for name, value in found.items()}
+    if "counts" in outputs and not seen:
+        raise ExportError(
+            f"nothing is found in any of {sum(map(len, batches))} images, so nothing was compared: pass images= "
+            "(--images) in which there is something, or a model with a lower score_threshold"
+        )
     return largest
 
 

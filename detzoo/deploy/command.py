@@ -48,8 +48,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, images: Sequence[Tensor]) -> int:
     """Write the file and print by how much it differs; `images` are to compare with, drawn where there are none."""
-    if options.output.exists():
-        raise ValueError(f"{options.output} is there already and would be lost: choose another --output, or delete it")
+    for path in (options.output, *map(options.output.with_suffix, TARGETS[options.to].beside)):
+        if path.exists():
+            raise ValueError(f"{path} is there already and would be lost: choose another --output, or delete it")
     TARGETS[options.to].check_installed()  # before weights are fetched
     model = load(options.model, origin=options.origin, trust_parts=options.trust_parts)
     exported = export(

@@ -87,7 +87,10 @@ def export(
     check_images(pictures)
     reference = copy.deepcopy(model).eval().cpu().requires_grad_(False)
     module = _module(copy.deepcopy(reference), target, kind, level, inputs, candidates)
-    batches = batches_of(reference.preprocess, pictures, inputs, (1, 2, 3) if dynamic_batch else (batch,))
+    counts = [1, 2, 3] if dynamic_batch else [batch]
+    while sum(counts) < len(pictures):
+        counts.append(counts[-1])
+    batches = batches_of(reference.preprocess, pictures, inputs, counts)
     sizes = {2: Dim("height", min=2), 3: Dim("width", min=2)} if inputs == "images" else {}
     dynamic = ({0: Dim("batch", min=1)} if dynamic_batch else {}) | sizes
     example = torch.zeros_like(batches[1 if dynamic_batch else 0])  # two images: one would be taken for a constant

@@ -19,7 +19,8 @@ PICTURES = 12  # for batch statistics: a map of one cell has one sample of each
 SCALE = 0.5  # of normalised maps
 BRANCH = 0.2  # of what a residual block adds: drawn layers multiply rounding errors, and a hundred of them too much
 CANDIDATES = 500  # above the threshold in an image; published detectors have some hundred to some thousand
-RESIDUAL = {BasicBlock: 1, Bottleneck: 2, InvertedResidual: -1}  # and which of their norms is the last before adding
+# Which norm of a residual block is the last before adding; behind it a ResNet's may have one of the other summand.
+RESIDUAL = {BasicBlock: 1, Bottleneck: 2, InvertedResidual: -1}
 LOGIT_SPREAD = 2.0
 DELTA_SPREAD = 1.5  # a tenth of a box with the usual weights, and a third of its size
 SHIFTS = (-40.0, 40.0)  # of the background's logits, between which the right one is sought
@@ -59,8 +60,8 @@ def _draw(model: SSD, generator: torch.Generator) -> None:
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, generator=generator)
-            if layer.groups > 1:  # one channel's differences are small, and what rounding makes of them is not
-                layer.weight.abs_()
+            if layer.groups > 1:  # neighbours are alike: a kernel of differences leaves little but what was rounded
+                layer.weight.add_(layer.weight.abs() / 2)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         if isinstance(layer, nn.BatchNorm2d):

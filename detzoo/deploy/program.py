@@ -74,7 +74,8 @@ class Precision(NamedTuple):
 class Target(NamedTuple):
     """A format: how its files end, its precisions by name, what runs a file, and the extra of detzoo it needs.
 
-    `keep` is what suppresses; `dynamic` whether sizes may be left open.
+    `beside` are the endings of files that come with it; `keep` is what suppresses; `dynamic` whether sizes may be left
+    open.
     """
 
     suffix: str
@@ -82,6 +83,7 @@ class Target(NamedTuple):
     open: Callable[[Path], Run]
     needs: tuple[str, ...] = ()
     extra: str = ""
+    beside: tuple[str, ...] = ()
     levels: tuple[str, ...] = tuple(LEVELS)
     inputs: tuple[str, ...] = INPUTS
     dynamic: bool = True

@@ -55,5 +55,6 @@ OPENVINO = Target(
     open=open_openvino,
     needs=("openvino", "onnx", "onnxscript"),
     extra="openvino,onnx",
+    beside=(".bin",),
     keep=keep,
 )

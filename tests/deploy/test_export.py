@@ -336,3 +336,27 @@ def test_the_command_says_what_was_wrong_in_one_line(checkpoint, tmp_path, capsy
     arguments = ["export", str(checkpoint), "-o", str(tmp_path / "model.onnx"), "--precision", "int3"]
     assert main(arguments) == 2
     assert capsys.readouterr().err.startswith("detzoo: onnx has no precision 'int3': it has float32")
+
+
+def test_a_check_that_finds_nothing_is_no_check(model, tmp_path):
+    model.postprocess.score_threshold = 0.999999
+    with pytest.raises(ExportError, match="nothing is found in any of 6 images, so nothing was compared"):
+        export(model, tmp_path / "m.pt2", to="torch-export")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_torch_program_takes_an_image_with_nothing_in_it(model, tmp_path):
+    plain = torch.full((1, 3, 96, 96), 127, dtype=torch.uint8)
+    scores = model.loss.scores(model.predict(model.preprocess(plain)).logits)
+    model.postprocess.score_threshold = float(scores.max())  # scores must be above it
+    export(model, tmp_path / "m.pt2", to="torch-export")
+    program = torch.export.load(tmp_path / "m.pt2").module()
+    boxes, _, _, counts = program(plain)
+    assert counts.tolist() == [0] and not boxes.any()
+
+
+def test_the_file_beside_another_is_not_overwritten(model, small_config, tmp_path, capsys):
+    save_checkpoint(tmp_path / "model.pt", model_record(model, small_config))
+    (tmp_path / "m.bin").write_text("mine")
+    assert main(["export", str(tmp_path / "model.pt"), "-o", str(tmp_path / "m.xml"), "--to", "openvino"]) == 2
+    assert "m.bin is there already" in capsys.readouterr().err and (tmp_path / "m.bin").read_text() == "mine"
