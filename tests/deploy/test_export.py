@@ -282,10 +282,18 @@ def test_onnx(onnx, small_config, model, tmp_path, inputs, resize, precision):
 
 
 @pytest.mark.slow
+def nothing_in_it(model) -> torch.Tensor:
+    """An image [1, 3, 96, 96] none of whose scores is above the threshold, which is moved for it."""
+    plain = torch.full((1, 3, 96, 96), 127, dtype=torch.uint8)
+    scores = model.loss.scores(model.predict(model.preprocess(plain)).logits)
+    model.postprocess.score_threshold = float(scores.max())  # scores must be above it
+    return plain
+
+
 def test_onnx_of_an_image_with_nothing_in_it(onnx, model, tmp_path):
-    model.postprocess = Postprocess(score_threshold=1.0)
+    plain = nothing_in_it(model)
     path, _ = export(model, tmp_path / "model.onnx")
-    boxes, _, _, counts = TARGETS["onnx"].open(path)(torch.zeros(2, 3, 96, 96, dtype=torch.uint8))
+    boxes, _, _, counts = TARGETS["onnx"].open(path)(plain.expand(2, -1, -1, -1).contiguous())
     assert counts.tolist() == [0, 0] and boxes.shape == (2, 200, 4) and not boxes.any()
 
 
@@ -346,9 +354,7 @@ def test_a_check_that_finds_nothing_is_no_check(model, tmp_path):
 
 
 def test_a_torch_program_takes_an_image_with_nothing_in_it(model, tmp_path):
-    plain = torch.full((1, 3, 96, 96), 127, dtype=torch.uint8)
-    scores = model.loss.scores(model.predict(model.preprocess(plain)).logits)
-    model.postprocess.score_threshold = float(scores.max())  # scores must be above it
+    plain = nothing_in_it(model)
     export(model, tmp_path / "m.pt2", to="torch-export")
     program = torch.export.load(tmp_path / "m.pt2").module()
     boxes, _, _, counts = program(plain)
