@@ -1,12 +1,14 @@
 """Pictures from files: whatever is stored, as 8-bit RGB."""
 
 from pathlib import Path
+from struct import error as StructError
 
 import numpy as np
 from PIL import Image
 
 # What Pillow raises for a file that is no whole image: when it is opened, or later, when its pixels are decoded.
-UNREADABLE_IMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+# RuntimeError is that of AVIF and, as NotImplementedError, of DDS and BLP; short headers, EXIF's too, fail to unpack.
+UNREADABLE_IMAGE = (OSError, SyntaxError, ValueError, RuntimeError, StructError, Image.DecompressionBombError)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -17,16 +17,21 @@ from .outputs import FILES, FORMATS, PICTURES, TABLES, Classes, Lines
 from .overlap import WORKERS
 from .pipeline import Pipeline
 from .report import Report, count, summary
-from .shards import Shards, fingerprint, part_of, write_shard
-from .sources import STANDARD_INPUT, check_sources, find, single_files
+from .shards import Shards, fingerprint, part_of, under_torchrun, write_shard
+from .sources import STANDARD_INPUT, check_sources, find, searched_folders, single_files
 
 UNREADABLE = 1  # exit status where an image could not be read; 2 is for what a user got wrong
 INTERRUPTED = 130
 CALIBRATION = 300  # images
+# argparse takes all words after an option with a list for the list
+USAGE = """%(prog)s SOURCE [SOURCE ...] [options]
+       %(prog)s [options] -- SOURCE [SOURCE ...]
+a list ends with the next option or --, such as: %(prog)s --classes cat dog -- photos"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command, but for those it shares with others."""
+    parser.usage = USAGE
     parser.add_argument(
         "sources",
         nargs="+",
@@ -58,7 +63,13 @@ def _add_detector(group: Any) -> None:
         metavar="IOU",
         help="a box goes if a better one of its class overlaps it by more (default: the model's)",
     )
-    group.add_argument("--classes", nargs="+", type=_words, metavar="NAME", help="classes that are kept (default: all)")
+    group.add_argument(
+        "--classes",
+        nargs="+",
+        type=_words,
+        metavar="NAME",
+        help="classes that are kept, of the boxes that the model keeps (default: all)",
+    )
     group.add_argument("--top", type=_count, metavar="N", help="boxes that are kept of an image, the best ones")
     group.add_argument("--frames", type=_count, metavar="N", help="frames that are looked at of a video or camera")
 
@@ -119,9 +130,9 @@ def run(options: argparse.Namespace) -> int:
     part = part_of(options.shard)
     formats = _formats(options.formats)
     sharded, keep = part.count > 1, part.count > 1 or options.resume
-    _check(options, formats, sharded)
-    detector = _detector(options)
     shards = Shards(options.output, options.shard_size, part)
+    _check(options, formats, sharded, may_overwrite=keep and shards.have_begun())
+    detector = _detector(options)
     shards.begin(_identity(options, formats, detector), resume=keep)
     try:
         counts = _detect(options, detector, formats, shards, quiet=options.quiet or sharded)
@@ -135,21 +146,30 @@ def run(options: argparse.Namespace) -> int:
     finally:
         if not keep:
             shards.remove_if_empty()
-    return UNREADABLE if counts["unreadable"] else 0
+    return _status(counts["unreadable"])
+
+
+def _status(unreadable: int) -> int:
+    """The exit status; of several processes one that ends with 1 would take the others with it."""
+    if unreadable and under_torchrun():
+        print(f"detzoo: exit status 0 in spite of {unreadable} unreadable: torchrun ends all at 1", file=sys.stderr)
+        return 0
+    return UNREADABLE if unreadable else 0
 
 
 def _detect(
     options: argparse.Namespace, detector: Detector, formats: Sequence[str], shards: Shards, *, quiet: bool
 ) -> Counter[str]:
     """Do the shards of this process; what was found in them, counted."""
+    report = Report(quiet=quiet, total=single_files(options.sources))
     pipeline = Pipeline(
         detector,
         pictures=options.output if PICTURES in formats else None,
         top=options.top,
         workers=options.workers,
         frames=options.frames,
+        opened=report.expect,
     )
-    report = Report(quiet=quiet, total=single_files(options.sources))
     try:
         for shard in shards.mine(find(options.sources, leave_out=options.output)):
             write_shard(shard.path, report.passing(pipeline(shard.items)))
@@ -203,19 +223,29 @@ def _identity(options: argparse.Namespace, formats: Sequence[str], detector: Det
     names = ("model", "score_threshold", "iou_threshold", "top", "frames", "backend", "precision", "shard_size")
     identity = {name: getattr(options, name) for name in names}
     classes = None if options.classes is None else sorted(sum(options.classes, []))
-    return {**identity, "classes": classes, "weights": fingerprint(detector.model), PICTURES: PICTURES in formats}
+    config = None if detector.config is None else detector.config.as_dict()
+    return {
+        **identity,
+        "sources": options.sources,
+        "calibration": options.calibration,
+        "classes": classes,
+        "weights": fingerprint(detector.model, config, detector.names, detector.ids),
+        PICTURES: PICTURES in formats,
+    }
 
 
-def _check(options: argparse.Namespace, formats: Sequence[str], sharded: bool) -> None:
-    """Raise a ValueError for what cannot go well, before anything is loaded."""
+def _check(options: argparse.Namespace, formats: Sequence[str], sharded: bool, *, may_overwrite: bool) -> None:
+    """Raise a ValueError for what cannot go well, before anything is loaded. Tables may be written over if a run that
+    is gone on with made them: whether it is this one is looked at later.
+    """
     check_sources(options.sources + (options.calibration or []))
     if sharded and (alone := [s for s in options.sources if s == STANDARD_INPUT or s.startswith("camera:")]):
         raise ValueError(f"{', '.join(alone)} cannot be shared by several processes: give them a folder or files")
-    output = os.path.abspath(options.output)
-    if same := [source for source in options.sources if os.path.isdir(source) and os.path.abspath(source) == output]:
+    output = os.path.realpath(options.output)
+    if same := [source for source, folder in searched_folders(options.sources) if folder == output]:
         raise ValueError(f"--output {options.output} is where images are looked for ({same[0]}): choose another one")
     written = [options.output / file for name in formats if name in TABLES for file in FILES[name]]
-    if not sharded and not options.resume and (there := [path for path in written if path.exists()]):
+    if not may_overwrite and (there := [path for path in written if path.exists()]):
         raise ValueError(f"{', '.join(map(str, there))} would be lost: choose another --output, or delete it")
 
 

@@ -147,17 +147,18 @@ class Detector:
         kept = image if path is None else None
         return Result(path, size, found["boxes"], found["labels"], found["scores"], self.names, self.ids, kept)
 
-    def save_pretrained(self, folder: str | Path, *, licence: str | None = None) -> Path:
+    def save_pretrained(self, folder: str | Path, *, licence: str | None = None, overwrite: bool = False) -> Path:
         """Write weights (safetensors), config.json and a model card into a folder that `from_pretrained` reads.
 
         Args:
             folder: is made if it is missing.
             licence: for the card, as the hub abbreviates it ("bsd-3-clause").
+            overwrite: replace files of these names that detzoo did not write; those that it wrote are replaced anyway.
 
         Raises:
-            ValueError: if this detector was made from a model and no config was given.
+            ValueError: if this detector was made from a model and no config was given, or for files of others.
         """
-        return save_folder(folder, Opened(self.model, self._config()), licence=licence)
+        return save_folder(folder, Opened(self.model, self._config()), licence=licence, overwrite=overwrite)
 
     def push_to_hub(
         self,

@@ -1,4 +1,4 @@
-"""Files that tell what was found: made of the lines of shards, in constant memory, whole or not there."""
+"""Files that tell what was found: made of the lines of shards, one by one, whole or not there."""
 
 import csv
 import json
@@ -91,7 +91,7 @@ def write_coco(lines: Iterable[Record], folder: Path, classes: Classes) -> list[
 
 
 def _called_by_numbers(lines: Iterable[Record]) -> bool:
-    """Whether all files are called by numbers, each by another one."""
+    """Whether all files are called by numbers, each by another one; their numbers are held in memory meanwhile."""
     seen: set[int] = set()
     for line in lines:
         if "error" in line:
@@ -152,12 +152,11 @@ FORMATS = (PICTURES, *TABLES)
 
 
 def picture_path(folder: Path, name: str, suffix: str) -> Path:
-    """Where the picture or video of an item goes: `photo.jpg` to `photo_detections.jpg`, `photo.png` to
-    `photo.png_detections.jpg`, in subfolders as there are.
+    """Where the picture or video of an item goes: `photo.png` to `photo.png_detections.jpg`, in subfolders as there
+    are. All of the name stays in it: `x`, `x.jpg` and `x.png` are different files.
     """
     path = PurePosixPath(name)
-    stem = path.stem if path.suffix == suffix else path.name
-    return folder / path.with_name(f"{stem}_detections{suffix}")
+    return folder / path.with_name(f"{path.name}_detections{suffix}")
 
 
 def write_picture(result: Result, path: Path) -> None:

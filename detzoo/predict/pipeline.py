@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from io import BytesIO
 from itertools import groupby
@@ -44,6 +44,7 @@ class Pipeline:
         top: boxes that are kept of an image, None for all.
         workers: threads that read, and as many that draw and write.
         frames: of a video or camera that are looked at, None for all.
+        opened: is told of each video how many records it will give, None if that is not known.
     """
 
     def __init__(
@@ -54,10 +55,11 @@ class Pipeline:
         top: int | None = None,
         workers: int = WORKERS,
         frames: int | None = None,
+        opened: Callable[[int | None], None] | None = None,
     ) -> None:
         self.detector = detector
         self.pictures, self.top = pictures, top
-        self.workers, self.frames = workers, frames
+        self.workers, self.frames, self.opened = workers, frames, opened
 
     def __call__(self, items: Iterable[Item]) -> Iterator[Record]:
         """A record for each image and each frame, in order; what cannot be read gives one with an error."""
@@ -97,7 +99,8 @@ class Pipeline:
         try:
             with ExitStack() as stack:
                 path = stack.enter_context(_local_copy(item.path)) if is_address(item.path) else item.path
-                clip = stack.enter_context(Clip(path))
+                clip = stack.enter_context(Clip(path, item.path))
+                self._tell_of(clip)
                 frames = clip.frames(self.frames)
                 if item.kind == "camera":
                     frames = _until(stack.enter_context(_interrupted()), frames)
@@ -107,16 +110,25 @@ class Pipeline:
         except ValueError as error:
             yield error_of(item, error)
 
+    def _tell_of(self, clip: Clip) -> None:
+        if self.opened is not None:
+            stated = clip.frames_stated
+            self.opened(stated if stated is None or self.frames is None else min(stated, self.frames))
+
     def _annotated(self, item: Item, clip: Clip, frames: Iterable[Frame]) -> Iterator[Record]:
-        """The records of frames; a video with the boxes in it is written beside."""
+        """The records of frames; a video with the boxes in it is written beside.
+
+        However this ends, threads are waited for before the files are closed in which they read or write.
+        """
         with ExitStack() as stack:
             write: Callable[[np.ndarray, float], None] | None = None
             if self.pictures is not None:
                 path = stack.enter_context(replacing(picture_path(self.pictures, item.name, ".mp4")))
                 write = stack.enter_context(Recording(path, clip)).write
-            found = self._found_in(prefetched(frames, self.detector.batch_size + FRAMES_AHEAD))
-            draw = partial(_drawn, wanted=write is not None)
-            for frame, result, picture in in_threads(draw, found, self.workers, self.detector.batch_size):
+            ahead = stack.enter_context(closing(prefetched(frames, self.detector.batch_size + FRAMES_AHEAD)))
+            draw, found = partial(_drawn, wanted=write is not None), self._found_in(ahead)
+            drawn = stack.enter_context(closing(in_threads(draw, found, self.workers, self.detector.batch_size)))
+            for frame, result, picture in drawn:
                 if write is not None:
                     write(picture, frame.time)
                 yield record_of(item, result, frame.number, frame.time)

@@ -1,5 +1,6 @@
 """Detectors in folders as the Hugging Face hub has them: weights, config.json, a model card."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -7,13 +8,14 @@ from tempfile import TemporaryDirectory
 
 from ..exchange import save
 from ..files import write_text
-from ..models.checkpoint import SAVED
+from ..models.checkpoint import FORMAT, SAVED
 from ..models.opening import Opened, open_detector
 from ..packages import package
 from ..version import __version__
 from .result import class_names
 
 CONFIG, CARD = "config.json", "README.md"
+LIBRARY = "library_name: detzoo"  # in the head of a card
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)  # owner/name
 EXTRA = "hub"
 
@@ -55,9 +57,16 @@ def _downloaded(name: str, revision: str | None) -> Path:
     return folder
 
 
-def save_folder(folder: str | Path, opened: Opened, *, licence: str | None = None) -> Path:
-    """Write weights, config and card; each file is whole or not there."""
+def save_folder(folder: str | Path, opened: Opened, *, licence: str | None = None, overwrite: bool = False) -> Path:
+    """Write weights, config and card; each file is whole or not there.
+
+    Raises:
+        ValueError: naming them, for files of these names that were not written here, unless `overwrite` is said.
+    """
     folder = Path(folder)
+    there = [(folder / name, is_ours) for name, is_ours in OURS.items() if (folder / name).exists()]
+    if not overwrite and (others := [str(path) for path, is_ours in there if not is_ours(path)]):
+        raise ValueError(f"{', '.join(others)} would be lost: choose another folder, or say overwrite=True")
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix=".saving-") as unfinished:
         weights, config = save(Path(unfinished) / SAVED, opened)
@@ -65,6 +74,32 @@ def save_folder(folder: str | Path, opened: Opened, *, licence: str | None = Non
         os.replace(config, folder / CONFIG)
     write_text(folder / CARD, card(opened, folder.name, licence))
     return folder
+
+
+def _is_card(path: Path) -> bool:
+    return f"\n{LIBRARY}\n" in path.read_text(encoding="utf-8", errors="replace")
+
+
+def _is_config(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return isinstance(content, dict) and content.get("format") == FORMAT
+
+
+def _is_weights(path: Path) -> bool:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("format") == FORMAT
+    except (SafetensorError, OSError):
+        return False
+
+
+# The files of a folder, and whether what is there under such a name was written by detzoo.
+OURS = {SAVED: _is_weights, CONFIG: _is_config, CARD: _is_card}
 
 
 def push(
@@ -85,7 +120,7 @@ def push(
 def card(opened: Opened, name: str, licence: str | None = None) -> str:
     """A model card: what the hub wants to know, and what people do."""
     model, parts = opened.model, opened.config.as_dict()
-    head = ["library_name: detzoo", "pipeline_tag: object-detection", "tags:", "- object-detection", "- ssd"]
+    head = [LIBRARY, "pipeline_tag: object-detection", "tags:", "- object-detection", "- ssd"]
     head += [f"license: {licence}"] if licence else []
     count = sum(tensor.numel() for tensor in model.parameters())
     height, width = model.preprocess.size

@@ -15,13 +15,13 @@ class Report:
 
     Args:
         quiet: do not print boxes.
-        total: how many images there will be, if that is known.
+        total: how many images and videos there will be, if that is known.
     """
 
     def __init__(self, *, quiet: bool = False, total: int | None = None) -> None:
         from tqdm import tqdm  # `import detzoo` stays free of it
 
-        self.quiet = quiet
+        self.quiet, self.total = quiet, total
         self.counts: Counter[str] = Counter()
         self._bar = tqdm(total=total, unit=" images", disable=None, leave=False)
         self._start = perf_counter()
@@ -36,6 +36,12 @@ class Report:
                 self._print("\n".join(describe(record)), sys.stdout)
             self._bar.update()
             yield record
+
+    def expect(self, frames: int | None) -> None:
+        """A video that was counted as one has so many frames, or nobody knows how many."""
+        if self.total is not None:
+            self.total = self._bar.total = None if frames is None else self.total - 1 + frames
+            self._bar.refresh()
 
     def close(self) -> str:
         """Take the bar away; what was done by this process, and how fast."""

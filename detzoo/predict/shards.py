@@ -3,10 +3,11 @@
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
@@ -17,8 +18,9 @@ from .overlap import batched
 from .records import Record
 from .sources import Item
 
-FOLDER, OPTIONS = "shards", "options.json"
-FINISHED = "[0-9]*.jsonl"  # what is not has a dot before it
+FOLDER, OPTIONS = ".detzoo-shards", "options.json"  # a name that nobody else gives, and that no search goes into
+FINISHED = f"[0-9]*-{'[0-9a-f]' * 16}.jsonl"  # what is not has a dot before it
+SHOWN = 60  # letters of an option in a message
 
 
 class Part(NamedTuple):
@@ -45,6 +47,11 @@ def part_of(text: str | None, environment: Mapping[str, str] = os.environ) -> Pa
     return Part(int(found[1]) - 1, int(found[2]))
 
 
+def under_torchrun(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether something started this process that ends all others as soon as one of them ends with an error."""
+    return "TORCHELASTIC_RUN_ID" in environment or int(environment.get("WORLD_SIZE", 1)) > 1
+
+
 class Shard(NamedTuple):
     """So many images that follow one another, and the file of what was found in them."""
 
@@ -53,7 +60,7 @@ class Shard(NamedTuple):
 
 
 class Shards:
-    """The shards of a run in `<output>/shards`.
+    """The shards of a run in `<output>/.detzoo-shards`.
 
     A shard's name says its number and, as a hash, the paths of its images: where files came or went since an earlier
     start, their shards are done anew.
@@ -74,20 +81,46 @@ class Shards:
         Raises:
             ValueError: if there are some already, and `resume` is not said, or they were made with other options.
         """
-        path = self.folder / OPTIONS
-        if not path.exists():
-            write_json(path, options)
+        if self._create(options):
             return
         if not resume:
             raise ValueError(
                 f"{self.folder} holds a run that was not finished: --resume goes on with it, else delete this folder, "
                 "or choose another --output"
             )
-        theirs = json.loads(path.read_text(encoding="utf-8"))
+        theirs = self._options()
         different = sorted(name for name in options if theirs.get(name) != options[name])
         if different:
-            told = "; ".join(f"{name} was {theirs.get(name)}, is {options[name]}" for name in different)
+            told = "; ".join(f"{name} was {_shown(theirs.get(name))}, is {_shown(options[name])}" for name in different)
             raise ValueError(f"{self.folder} was begun with other options ({told}): choose another --output")
+
+    def have_begun(self) -> bool:
+        """Whether this or another process has noted its options here."""
+        return (self.folder / OPTIONS).exists()
+
+    def _create(self, options: dict[str, Any]) -> bool:
+        """Make the folder with the options in it; False if there is one. Of processes that begin at the same time one
+        makes it: a folder cannot be renamed to one that has something in it.
+        """
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=self.folder.parent, prefix=f"{FOLDER}-") as unfinished:
+            write_json(Path(unfinished) / FOLDER / OPTIONS, options)
+            try:
+                os.rename(Path(unfinished) / FOLDER, self.folder)
+            except OSError:
+                if not self.folder.is_dir():
+                    raise
+                return False
+        return True
+
+    def _options(self) -> dict[str, Any]:
+        try:
+            return json.loads((self.folder / OPTIONS).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"{self.folder} is there, but {OPTIONS} in it cannot be read ({error}): delete this folder, or choose "
+                "another --output"
+            ) from error
 
     def mine(self, items: Iterable[Item]) -> Iterator[Shard]:
         """The shards that this process has to do, those that are finished left out; afterwards `all` is known."""
@@ -110,8 +143,12 @@ class Shards:
             path.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Remove all of it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove what was written here, and the folder, unless somebody else put something into it."""
+        sweep(self.folder)
+        for path in (*self.folder.glob(FINISHED), self.folder / OPTIONS):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.folder.rmdir()
 
     def remove_if_empty(self) -> None:
         """Remove all of it, unless there is a finished shard."""
@@ -126,10 +163,18 @@ def write_shard(path: Path, records: Iterable[Record]) -> None:
             file.write(json.dumps(record) + "\n")
 
 
-def fingerprint(model: nn.Module) -> str:
-    """A hash of a model's weights."""
-    digest = sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode())
+def fingerprint(model: nn.Module, *facts: Any) -> str:
+    """A hash of a model: its weights, the buffers that no state dict has, what its parts say of themselves, and facts
+    (plain lists, dicts and numbers) that are in none of these.
+    """
+    digest = sha256(re.sub(r"0x[0-9a-fA-F]+", "", repr(model)).encode())  # where a part lies is no fact
+    digest.update(json.dumps(facts, sort_keys=True).encode())
+    for name, tensor in (*model.state_dict().items(), *model.named_buffers()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

@@ -45,26 +45,47 @@ def find(
 
     A folder gives those of its files that are called like images or videos, and those of its subfolders (links to
     folders are not followed), in the order of their names; a glob gives files and folders, sorted. Other files are
-    taken for images whatever they are called. Names are relative to the folder that all sources have in common.
+    taken for images whatever they are called. Names are relative to the folder that all sources have in common. What
+    comes again is left out; but for a single folder, all names are held in memory for that.
 
     Args:
         sources: paths, patterns, addresses, `camera:N`, or `-` for `lines`.
-        leave_out: a folder that is not searched.
+        leave_out: a folder that is not searched, and in which globs find nothing, unless they look there alone.
         lines: a path or an address each; standard input by default.
 
     Raises:
         ValueError: for sources that are not there, all of which are named.
     """
     check_sources(sources)
+    hidden = None if leave_out is None else os.path.realpath(leave_out)
+    items = _all(sources, hidden, sys.stdin if lines is None else lines)
+    yield from items if len(sources) == 1 and os.path.isdir(sources[0]) else _each_once(items)
+
+
+def _all(sources: Sequence[str], hidden: str | None, lines: Iterable[str]) -> Iterator[Item]:
     root = _common_folder(sources)
-    hidden = None if leave_out is None else os.path.abspath(leave_out)
     for source in sources:
         if source == STANDARD_INPUT:
-            yield from map(_listed, filter(None, (line.rstrip("\r\n") for line in lines or sys.stdin)))
+            yield from map(_listed, filter(None, (line.rstrip("\r\n") for line in lines)))
         elif is_address(source) or CAMERA.fullmatch(source):
             yield _elsewhere(source)
         else:
             yield from (_local(path, root) for path in _files(source, hidden))
+
+
+def _each_once(items: Iterable[Item]) -> Iterator[Item]:
+    """Items whose files were not among those before; a hash stands for each of them."""
+    seen: set[bytes] = set()
+    for item in items:
+        digest = sha256(os.fsencode(_whereabouts(item.path))).digest()[:16]
+        if digest not in seen:
+            seen.add(digest)
+            yield item
+
+
+def _whereabouts(source: str) -> str:
+    """What two ways to write a source have in common."""
+    return source if is_address(source) or CAMERA.fullmatch(source) else os.path.abspath(source)
 
 
 def check_sources(sources: Sequence[str]) -> None:
@@ -81,7 +102,14 @@ def is_address(source: str) -> bool:
 def single_files(sources: Sequence[str]) -> int | None:
     """How many images and videos there are, where that is known without a search."""
     known = all(source != STANDARD_INPUT and not os.path.isdir(source) and not _is_glob(source) for source in sources)
-    return len(sources) if known else None
+    return len(set(map(_whereabouts, sources))) if known else None
+
+
+def searched_folders(sources: Sequence[str]) -> list[tuple[str, str]]:
+    """Those of sources that are folders or globs, each with the folder in which it looks, links resolved."""
+    globs = [(source, _top_of(source)) for source in sources if _is_glob(source)]
+    folders = [(source, source) for source in sources if os.path.isdir(source)]
+    return [(source, os.path.realpath(folder)) for source, folder in folders + globs]
 
 
 def _is_there(source: str) -> bool:
@@ -101,13 +129,18 @@ def _common_folder(sources: Sequence[str]) -> str:
         if source == STANDARD_INPUT or is_address(source) or CAMERA.fullmatch(source):
             continue
         if _is_glob(source):
-            parts = Path(source).parts
-            fixed = next(k for k, part in enumerate(parts) if glob.has_magic(part))
-            tops.append(os.path.abspath(os.path.join(*parts[:fixed], "")))
+            tops.append(os.path.abspath(_top_of(source)))
         else:
             path = os.path.abspath(source)
             tops.append(path if os.path.isdir(path) else os.path.dirname(path))
     return os.path.commonpath(tops) if tops else os.getcwd()
+
+
+def _top_of(pattern: str) -> str:
+    """The folder in which a pattern begins to be one."""
+    parts = Path(pattern).parts
+    fixed = next(k for k, part in enumerate(parts) if glob.has_magic(part))
+    return os.path.join(*parts[:fixed], "") or "."
 
 
 def _files(source: str, hidden: str | None) -> Iterator[str]:
@@ -115,11 +148,19 @@ def _files(source: str, hidden: str | None) -> Iterator[str]:
     if not _is_glob(source):
         yield from walk(source, hidden) if os.path.isdir(source) else [source]
         return
+    alone = hidden is None or _is_within(os.path.realpath(_top_of(source)), hidden)
     for path in sorted(glob.iglob(source, recursive=True)):
+        if not alone and _is_within(os.path.realpath(path if os.path.isdir(path) else os.path.dirname(path)), hidden):
+            continue
         if not os.path.isdir(path):
             yield path
         elif "**" not in source:  # which gives what is in folders as well
             yield from walk(path, hidden)
+
+
+def _is_within(path: str, folder: str) -> bool:
+    """Whether this is the folder or lies in it; both are resolved."""
+    return path == folder or path.startswith(os.path.join(folder, ""))
 
 
 def walk(folder: str, hidden: str | None = None) -> Iterator[str]:
@@ -131,7 +172,7 @@ def walk(folder: str, hidden: str | None = None) -> Iterator[str]:
             path = os.path.join(folder, name)
             if not is_folder and os.path.splitext(name)[1].lower() in IMAGES | VIDEOS:
                 yield path
-            elif is_folder and os.path.abspath(path) != hidden:
+            elif is_folder and (hidden is None or os.path.realpath(path) != hidden):
                 yield from walk(path, hidden)
     except OSError:
         yield folder  # to be reported, with the reason, when it is read

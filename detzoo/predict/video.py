@@ -32,28 +32,31 @@ class Clip:
 
     Args:
         path: of a file; or `camera:N`, on Linux.
+        name: for messages, where the file is a copy of something else.
 
     Attributes:
         rate: frames a second.
+        pixel_aspect: width by height of a pixel, upright, known with the first frame; None if the file does not say.
         frames_stated: how many frames the file says it has, or None.
 
     Raises:
         ValueError: naming it, if it cannot be read as a video, or PyAV is not installed.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path, self._av = str(path), _pyav()
+    def __init__(self, path: str | Path, name: str | None = None) -> None:
+        self.path, self.name, self._av = str(path), name or str(path), _pyav()
         try:
             self._container = self._open()
         except (self._av.FFmpegError, OSError) as error:
-            raise ValueError(_unreadable(path, error)) from error
+            raise ValueError(_unreadable(self.name, error.strerror)) from error
         if not self._container.streams.video:
             self._container.close()
-            raise ValueError(_unreadable(path, "there is no picture in it"))
+            raise ValueError(_unreadable(self.name, "there is no picture in it"))
         self.stream = self._container.streams.video[0]
         self.stream.thread_type = "AUTO"
         self.rate = Fraction(self.stream.average_rate or self.stream.guessed_rate or 25)
         self.frames_stated = self.stream.frames or None
+        self.pixel_aspect: Fraction | None = None
 
     def _open(self) -> Any:
         if not self.path.startswith("camera:"):
@@ -82,7 +85,9 @@ class Clip:
             except (StopIteration, self._av.EOFError):
                 return
             except (self._av.FFmpegError, OSError) as error:
-                raise ValueError(_unreadable(self.path, f"frame {number}: {error}")) from error
+                raise ValueError(_unreadable(self.name, f"frame {number}: {error.strerror}")) from error
+            if first is None:
+                self.pixel_aspect = _turned_aspect(self.stream.sample_aspect_ratio, frame.rotation)
             time = number / float(self.rate) if frame.time is None else frame.time
             first = time if first is None else first
             yield Frame(_pixels(frame), number, time - first)
@@ -101,7 +106,7 @@ class Recording:
 
     def __init__(self, path: str | Path, clip: Clip) -> None:
         self._av, self._source, self._stream = _pyav(), clip.stream.codec_context, None
-        self._rate = clip.rate
+        self._clip, self._rate = clip, clip.rate
         self._container = self._av.open(str(path), "w", format="mp4")
 
     def __enter__(self) -> "Recording":
@@ -133,6 +138,8 @@ class Recording:
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         context = stream.codec_context
         context.time_base = Fraction(1, TICKS)
+        if self._clip.pixel_aspect is not None:
+            context.sample_aspect_ratio = self._clip.pixel_aspect
         if codec == "mpeg4":
             context.bit_rate = round(BITS_PER_PIXEL * width * height * self._rate)
         else:
@@ -148,11 +155,18 @@ def _pixels(frame: Any) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels)).movedim(-1, 0)
 
 
+def _turned_aspect(aspect: Fraction | None, rotation: float) -> Fraction | None:
+    """The shape of pixels after a turn by so many degrees; FFmpeg says 0 where it does not know it."""
+    if not aspect:
+        return None
+    return 1 / aspect if round(rotation) // 90 % 2 else aspect
+
+
 def _pyav() -> ModuleType:
     av = package("av", EXTRA)
     av.logging.set_level(None)  # FFmpeg's own lines would go between those of detzoo; what matters is raised
     return av
 
 
-def _unreadable(path: str | Path, reason: object) -> str:
-    return f"{path} cannot be read as a video: {reason}"
+def _unreadable(name: str, reason: object) -> str:
+    return f"{name} cannot be read as a video: {reason}"

@@ -55,7 +55,7 @@ def photos(tmp_path):
 @pytest.fixture
 def predict(tmp_path, checkpoint, monkeypatch):
     """The command on that model; the exit status."""
-    for name in ("RANK", "WORLD_SIZE"):
+    for name in ("RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
 
     def predict(*arguments, model=checkpoint, output=tmp_path / "out", threshold=0.05):

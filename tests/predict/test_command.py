@@ -15,6 +15,7 @@ from PIL import Image
 from detzoo.cli import main
 from detzoo.data.csv_boxes import CsvDataset
 from detzoo.predict import Detector, read_image
+from detzoo.predict.report import Report
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -58,11 +59,10 @@ def test_a_folder_and_every_format(predict, photos, model, tmp_path, capsys):
     out = tmp_path / "out"
     assert predict(photos, "--format", "pictures,coco", "csv", "jsonl", "--quiet") == 0
     assert capsys.readouterr().out == ""
-    pictures = ["a.png_detections.jpg", "b.JPG_detections.jpg", "in/c.png_detections.jpg", "in/deep/d_detections.jpg"]
-    tables = ["coco_detections.json", "coco_images.json", "detections.csv", "detections.jsonl"]
-    assert names_below(out) == sorted([*pictures, "z.bmp_detections.jpg", *tables])
-    lines = read_lines(out / "detections.jsonl")
     names = ["a.png", "b.JPG", "in/c.png", "in/deep/d.jpg", "z.bmp"]
+    tables = ["coco_detections.json", "coco_images.json", "detections.csv", "detections.jsonl"]
+    assert names_below(out) == sorted([f"{name}_detections.jpg" for name in names] + tables)
+    lines = read_lines(out / "detections.jsonl")
     assert [line["image"] for line in lines] == [str(photos / name) for name in names]
 
     detector = Detector(model, score_threshold=0.05)
@@ -179,7 +179,63 @@ def test_pictures_in_the_folder_that_is_searched_are_not_found_again(predict, ph
     assert capsys.readouterr().err.count("5 images, ") == 2
 
 
+def test_patterns_do_not_find_their_own_pictures(predict, photos, tmp_path):
+    pattern = photos / "**" / "*.[jp]*g"
+    for _ in range(2):
+        assert predict(pattern, "--resume", "--quiet", output=photos / "found") == 0
+    pictures = [name for name in names_below(photos / "found") if name.endswith(".jpg")]
+    assert pictures == ["a.png_detections.jpg", "in/c.png_detections.jpg", "in/deep/d.jpg_detections.jpg"]
+
+
+def test_what_is_in_a_folder_called_shards_stays(predict, photos, tmp_path):
+    """Whether a person put it there, or it is a picture of an image in a folder of that name."""
+    (photos / "in").rename(photos / "shards")
+    (tmp_path / "out" / "shards").mkdir(parents=True)
+    (tmp_path / "out" / "shards" / "options.json").write_text("{}")
+    assert predict(photos / "shards", photos / "a.png", "--quiet") == 0
+    assert names_below(tmp_path / "out" / "shards") == [
+        "c.png_detections.jpg", "deep/d.jpg_detections.jpg", "options.json",
+    ]  # fmt: skip
+
+
+def test_a_file_that_is_named_twice(predict, photo, tmp_path):
+    assert predict(photo, photo, "--format", "jsonl") == 0
+    assert len(read_lines(tmp_path / "out" / "detections.jsonl")) == 1
+
+
+def test_two_files_that_are_called_alike(predict, photos, tmp_path):
+    shutil.copy(photos / "in" / "deep" / "d.jpg", photos / "a.png.jpg")
+    shutil.copy(photos / "a.png", photos / "a")
+    assert predict(photos / "a.png.jpg", photos / "a.png", photos / "a", "--quiet") == 0
+    assert names_below(tmp_path / "out") == ["a.png.jpg_detections.jpg", "a.png_detections.jpg", "a_detections.jpg"]
+
+
+@pytest.mark.parametrize("options", [["--classes", "cat", "dog", "--"], ["--classes", "cat,dog", "--top", "3"]])
+def test_lists_before_sources(checkpoint, photo, tmp_path, options):
+    options = ["--model", str(checkpoint), "--output", str(tmp_path / "out"), *options]
+    assert main(["predict", *options, str(photo)]) == 0
+
+
+def test_videos_are_counted_by_their_frames():
+    report = Report(quiet=True, total=3)
+    report.expect(40)
+    report.expect(5)
+    assert report.total == 46, "the third may be an image"
+    report.expect(None)
+    report.expect(7)
+    assert report.total is None
+    report.close()
+
+
 # ---- what a user gets wrong ----
+
+
+def test_a_list_that_has_taken_the_sources(photo, capsys):
+    for option in ("--classes", "--format", "--calibration"):
+        with pytest.raises(SystemExit) as caught:
+            main(["predict", option, "cat", str(photo)])
+        told = capsys.readouterr().err
+        assert caught.value.code == 2 and "--classes cat dog -- photos" in told and "required: SOURCE" in told
 
 
 @pytest.fixture
@@ -234,15 +290,17 @@ def test_output_that_is_no_folder(refused, photo):
     assert "photo.png" in refused(photo, output=photo)
 
 
-def test_output_among_the_images(refused, photos):
-    assert "choose another one" in refused(photos, output=photos)
+@pytest.mark.parametrize("pattern", ["", "*.png", "**/*.png", "i?"])
+def test_output_among_the_images(refused, photos, pattern):
+    assert "choose another one" in refused(photos / pattern, output=photos)
 
 
 def test_tables_are_not_overwritten(predict, refused, photo, tmp_path, capsys):
     assert predict(photo, "--format", "csv", "coco") == 0
     capsys.readouterr()
-    line = refused(photo, "--format", "csv", "jsonl")
-    assert f"{tmp_path / 'out' / 'detections.csv'} would be lost" in line
+    for options in ([], ["--resume"], ["--shard", "1/2"]):
+        line = refused(photo, "--format", "csv", "jsonl", *options)
+        assert f"{tmp_path / 'out' / 'detections.csv'} would be lost" in line
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,24 @@ def test_card(detector, tmp_path):
     assert "license" not in (detector.save_pretrained(tmp_path / "other") / CARD).read_text()
 
 
+def test_files_of_others_are_not_replaced(detector, photo, tmp_path):
+    folder = tmp_path / "project"
+    folder.mkdir()
+    mine = {CARD: b"# My project\n", CONFIG: b'{"format": "json"}', SAVED: b"weights of something else"}
+    for name, content in mine.items():
+        (folder / name).write_bytes(content)
+        with pytest.raises(ValueError, match=f"^{folder / name} would be lost: .*overwrite=True"):
+            detector.save_pretrained(folder)
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == {name: content}
+        (folder / name).unlink()
+    for name, content in mine.items():
+        (folder / name).write_bytes(content)
+    with pytest.raises(ValueError, match="README.md would be lost"):
+        detector.save_pretrained(folder)
+    detector.save_pretrained(folder, overwrite=True)
+    check_same(Detector.from_pretrained(folder, score_threshold=0.05), detector, photo)
+
+
 def test_a_model_without_config_cannot_be_saved(model, tmp_path):
     with pytest.raises(ValueError, match=r"config .* not known: Detector\(model, config=...\)"):
         Detector(model).save_pretrained(tmp_path / "mine")

@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from struct import error as StructError
 
 import numpy as np
 import pytest
@@ -131,3 +132,32 @@ def test_what_is_no_image(thing):
 
 def test_paths_are_paths(photo):
     assert torch.equal(read_image(Path(photo)), read_image(str(photo)))
+
+
+class Damaged:
+    """Stands for a file whose decoder gives up in a way of its own."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __enter__(self):
+        raise self.error
+
+    def __exit__(self, *_):
+        pass
+
+
+@pytest.mark.parametrize("error", [RuntimeError("AVIF"), NotImplementedError("DDS, BLP"), StructError("EXIF")])
+def test_decoders_that_give_up_in_their_own_way(monkeypatch, error):
+    monkeypatch.setattr(Image, "open", lambda file: Damaged(error))
+    with pytest.raises(ValueError, match=f"x.avif cannot be read as an image: {error}"):
+        read_image("x.avif")
+
+
+def test_damaged_dds(photo, tmp_path):
+    Image.open(photo).convert("RGB").save(tmp_path / "x.dds")
+    content = bytearray((tmp_path / "x.dds").read_bytes())
+    content[80:84] = b"\0\0\0\0"  # the flags of its pixel format
+    (tmp_path / "x.dds").write_bytes(content)
+    with pytest.raises(ValueError, match=r"x.dds cannot be read as an image: "):
+        read_image(tmp_path / "x.dds")

@@ -63,6 +63,38 @@ def test_patterns(photos):
     assert [item.name for item in find([str(photos / "i?")])] == ["in/c.png", "in/deep/d.jpg"], "a folder that fits"
 
 
+def test_patterns_leave_out_what_is_written(photos):
+    def names(pattern, folder):
+        return [item.name for item in find([str(photos / pattern)], leave_out=photos / folder)]
+
+    assert names("**/*.[pj]*g", "in") == ["a.png"]
+    assert names("**/*.[pj]*g", "in/deep") == ["a.png", "in/c.png"]
+    assert names("i?", "in") == [] and names("i?", "in/deep") == ["in/c.png"]
+    (photos / "in_2").mkdir()
+    (photos / "in_2" / "x.png").touch()
+    assert names("**/*.png", "in") == ["a.png", "in_2/x.png"], "it is only called alike"
+    assert names("in/*.png", "in") == ["c.png"] and names("in/*.png", ".") == ["c.png"], "it is searched alone"
+
+
+def test_the_folder_that_is_written_may_be_named_by_a_link(photos, tmp_path):
+    (tmp_path / "link").symlink_to(photos)
+    hidden = tmp_path / "link" / "in"
+    assert [item.name for item in find([str(photos)], leave_out=hidden)] == ["a.png", "b.JPG", "z.bmp"]
+    assert [item.name for item in find([str(photos / "**" / "*.png")], leave_out=hidden)] == ["a.png"]
+    found = find([str(tmp_path / "link")], leave_out=photos / "in")
+    assert [item.name for item in found] == ["a.png", "b.JPG", "z.bmp"]
+
+
+def test_what_comes_again_is_left_out(photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    given = ["a.png", str(photos / "a.png"), "in", "in/../z.bmp", ".", "i?", "http://host/x.jpg", "http://host/x.jpg"]
+    paths = [os.path.relpath(item.path) for item in find(given) if item.name != "host/x.jpg"]
+    assert paths == ["a.png", "in/c.png", "in/deep/d.jpg", "z.bmp", "b.JPG"]
+    assert [item.name for item in find(["-"], lines=["a.png", "z.bmp", "./a.png"])] == ["a.png", "z.bmp"]
+    assert sum(item.name == "host/x.jpg" for item in find(given)) == 1
+    assert single_files(["a.png", "./a.png", "http://host/x.jpg"]) == 2
+
+
 def test_a_file_that_is_called_like_a_pattern(photos):
     (photos / "a.png").rename(photos / "[1].png")
     assert [item.name for item in find([str(photos / "[1].png")])] == ["[1].png"]

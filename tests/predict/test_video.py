@@ -4,6 +4,7 @@ import csv
 import json
 import signal
 import threading
+import time
 import wave
 from fractions import Fraction
 from functools import partial
@@ -33,12 +34,14 @@ def scene(number, size=(96, 128)):
     return image
 
 
-def make(path, *, count=10, size=(96, 128), rate=NTSC, codec="libx264", rotation=0, colorspace=None):
+def make(path, *, count=10, size=(96, 128), rate=NTSC, codec="libx264", rotation=0, colorspace=None, aspect=None):
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate)
         stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
         if colorspace is not None:
             stream.codec_context.colorspace = colorspace
+        if aspect is not None:
+            stream.codec_context.sample_aspect_ratio = aspect
         if rotation:
             stream.set_display_rotation(rotation)
         for number in range(count):
@@ -81,11 +84,11 @@ def test_annotated_video(predict, tmp_path, monkeypatch, capsys, codec, rotation
     out, err = capsys.readouterr()
     assert out.startswith(f"{clip}, 0.000 s: ") and f"{clip}, 0.300 s: " in out
     assert "detzoo: 10 frames, " in err and " frames a second" in err
-    with av.open(str(tmp_path / "out" / "clip_detections.mp4")) as container:
+    with av.open(str(tmp_path / "out" / "clip.mp4_detections.mp4")) as container:
         stream = container.streams.video[0]
         assert (stream.average_rate, stream.codec_context.name) == (NTSC, {"libx264": "h264"}.get(codec, codec))
         assert not container.streams.audio
-    drawn = frames_of(tmp_path / "out" / "clip_detections.mp4")
+    drawn = frames_of(tmp_path / "out" / "clip.mp4_detections.mp4")
     lines = [json.loads(line) for line in (tmp_path / "out" / "detections.jsonl").read_text().splitlines()]
     assert len(drawn) == len(lines) == 10
     for frame, original, line in zip(drawn, frames_of(clip), lines):
@@ -100,12 +103,62 @@ def test_annotated_video(predict, tmp_path, monkeypatch, capsys, codec, rotation
     assert len(rows) == sum(len(line["detections"]) for line in lines)
 
 
+@pytest.mark.parametrize(("rotation", "wanted"), [(0, (16, 11)), (90, (11, 16)), (180, (16, 11)), (-90, (11, 16))])
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_pixels_that_are_no_squares(predict, tmp_path, monkeypatch, codec, rotation, wanted):
+    """They have the shape that they had, as the picture is held now."""
+    clip = make(tmp_path / "clip.mp4", count=2, aspect=Fraction(16, 11), rotation=rotation)
+    monkeypatch.setattr(video, "CODECS", (codec,))
+    assert predict(clip, "--quiet", threshold=1) == 0
+    with av.open(str(tmp_path / "out" / "clip.mp4_detections.mp4")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(*wanted)
+
+
+@pytest.mark.parametrize("how", ["closed", "broken off"])
+def test_a_video_is_closed_when_nothing_reads_in_it(detector, tmp_path, monkeypatch, how):
+    """FFmpeg reads what was freed, where a file is closed under a thread."""
+    make(tmp_path / "clip.mp4", count=40)
+    inside, closed = threading.Event(), []
+    decoded, left = Clip.frames, Clip.__exit__
+
+    def slowly(self, most=None):
+        for frame in decoded(self, most):
+            inside.set()
+            time.sleep(0.05)
+            inside.clear()
+            yield frame
+
+    def note(self, *error):
+        closed.append(inside.is_set())
+        left(self, *error)
+
+    monkeypatch.setattr(Clip, "frames", slowly)
+    monkeypatch.setattr(Clip, "__exit__", note)
+    if how == "closed":
+        records = Pipeline(detector, pictures=tmp_path / "out")(find([str(tmp_path / "clip.mp4")]))
+        next(records)
+        assert inside.wait(5)
+        records.close()
+    else:
+        monkeypatch.setattr(detector, "detect", lambda images: inside.wait(5) and 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            list(Pipeline(detector)(find([str(tmp_path / "clip.mp4")])))
+    assert closed == [False]
+
+
+@pytest.mark.parametrize(("most", "told"), [(None, 10), (4, 4), (99, 10)])
+def test_how_many_frames_there_will_be(detector, tmp_path, most, told):
+    stated = []
+    pipeline = Pipeline(detector, frames=most, opened=stated.append)
+    assert len(list(pipeline(find([str(make(tmp_path / "clip.mp4"))])))) == told and stated == [told]
+
+
 @pytest.mark.parametrize("colorspace", [None, 1, 5])
 def test_nothing_but_boxes_changes(predict, tmp_path, colorspace):
     """The colours stay, whichever matrix the video was made with."""
     clip = make(tmp_path / "clip.mp4", colorspace=colorspace)
     assert predict(clip, "--quiet", threshold=1) == 0
-    for frame, original in zip(frames_of(tmp_path / "out" / "clip_detections.mp4"), frames_of(clip), strict=True):
+    for frame, original in zip(frames_of(tmp_path / "out" / "clip.mp4_detections.mp4"), frames_of(clip), strict=True):
         assert np.abs(pixels(frame) - pixels(original)).mean() < 3
 
 
@@ -129,7 +182,7 @@ def test_frames_that_do_not_come_at_one_rate(tmp_path):
 
 def test_a_limited_number_of_frames(predict, tmp_path):
     assert predict(make(tmp_path / "clip.mp4"), "--frames", 4, "--format", "pictures", "jsonl") == 0
-    assert len(frames_of(tmp_path / "out" / "clip_detections.mp4")) == 4
+    assert len(frames_of(tmp_path / "out" / "clip.mp4_detections.mp4")) == 4
     assert len((tmp_path / "out" / "detections.jsonl").read_text().splitlines()) == 4
 
 
@@ -233,8 +286,12 @@ def test_a_video_from_an_address(detector, tmp_path, monkeypatch):
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     address = f"http://127.0.0.1:{server.server_port}/clip.mp4"
+    (tmp_path / "broken.mp4").write_bytes(b"no video at all" * 100)
     records = list(Pipeline(detector)(find([address])))
+    (broken,) = Pipeline(detector)(find([address.replace("clip", "broken")]))
     server.shutdown()
     thread.join()
     server.server_close()
     assert [(record["image"], record["frame"]) for record in records] == [(address, k) for k in range(3)]
+    assert broken["error"].startswith(f"{broken['image']} cannot be read as a video: Invalid data")
+    assert "detzoo-" not in broken["error"], "the name of the copy"
