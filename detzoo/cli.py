@@ -27,6 +27,7 @@ from .show import (
     format_card,
     format_model,
     is_name,
+    missing_file,
     open_model,
     published_weights,
 )
@@ -186,7 +187,11 @@ def _show(options: argparse.Namespace) -> int:
     image = None if options.picture is None else read_image(options.picture)
     named = is_name(options.model)
     if (card := format_card(options.model)) is not None:
-        print(f"{card}\n", flush=True)  # before the file is fetched, which may fail
+        print(f"{card}\n", flush=True)  # before the file is read, which may fail
+    place, asked = missing_file(options.model), options.changes or options.classes or image is not None
+    if place is not None and not asked:
+        print(f"its file is not at {place} yet: detzoo.load gets it, or says how to, and then there is more to show")
+        return 0
     model = open_model(
         options.model,
         changes=options.changes,

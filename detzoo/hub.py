@@ -21,7 +21,8 @@ TIMEOUT = 30.0  # seconds without an answer, or without another byte
 CHUNK = 1 << 20  # bytes
 
 _BY_PATH = "or give the path of a file of your own in its place"
-_KEPT = "or try again: what came is kept, and the next attempt goes on with it"
+_AGAIN = "or try again"
+_KEPT = f"{_AGAIN}: what came is kept, and the next attempt goes on with it"
 
 
 class DownloadError(RuntimeError):
@@ -52,17 +53,19 @@ def fetch(
         sha1: all 40 digits, for a file whose publisher states no other hash; excludes `sha256`.
         cache_dir: by default `checkpoints` in `torch.hub.get_dir()`, which torchvision fills and reads too.
         resume: keep what came of a file whose download was cut, as `<name>.partial`, and go on with it in the next
-            call, where the server knows ranges; for files of gigabytes. One process at a time (POSIX only).
+            call, where the server knows ranges; for files of gigabytes that have a hash, since nothing else tells
+            whether two pieces are of the same file. One process at a time (POSIX only).
         progress: show a bar, if standard error is a terminal.
         otherwise: the end of an error's message, what the caller takes in place of the address.
 
     Raises:
         DownloadError: no network, no such file, a cut connection, or contents that do not have the hash.
-        ValueError: for another kind of address, or a hash that is none.
+        ValueError: for another kind of address, a hash that is none, or `resume` without a hash.
     """
     wanted = _wanted(sha256, sha1)
     target = place_of(url, sha256, sha1=sha1, cache_dir=cache_dir)
-    otherwise = _KEPT if resume else otherwise
+    if resume and not wanted.digits:
+        raise ValueError(f"resume=True for {url}: expected its hash as well, which tells whether two pieces fit")
     try:
         if target.exists():
             _check_cached(target, wanted)
@@ -70,10 +73,19 @@ def fetch(
             _download(url, target, wanted, progress, _continuing if resume else replacing)
     except HTTPError as error:
         error.close()
-        raise DownloadError(url, f"the server answered {error.code} {error.reason}", target, otherwise) from error
+        reason, otherwise = f"the server answered {error.code} {error.reason}", _advice(target, resume, otherwise)
+        raise DownloadError(url, reason, target, otherwise) from error
     except (OSError, HTTPException, _Refused) as error:
-        raise DownloadError(url, str(error) or type(error).__name__, target, otherwise) from error
+        reason, otherwise = str(error) or type(error).__name__, _advice(target, resume, otherwise)
+        raise DownloadError(url, reason, target, otherwise) from error
     return target
+
+
+def _advice(target: Path, resume: bool, otherwise: str) -> str:
+    """The end of an error's message; what came is kept unless it was wrong."""
+    if not resume:
+        return otherwise
+    return _KEPT if _partial(target).exists() else _AGAIN
 
 
 def place_of(
@@ -223,15 +235,9 @@ def _continuing(target: Path) -> Iterator[Path]:
     """`<name>.partial` with what an earlier attempt left in it; it takes the place of `target` if the block ends well,
     and stays where it is if not.
     """
-    import fcntl  # not on every system
-
-    unfinished = target.with_name(f"{target.name}.partial")
+    unfinished = _partial(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with unfinished.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise _Refused(f"another process is writing {unfinished}") from None
+    with _locked(unfinished) as file:
         try:
             yield unfinished
             os.fsync(file.fileno())
@@ -239,6 +245,26 @@ def _continuing(target: Path) -> Iterator[Path]:
         finally:
             if unfinished.exists() and not unfinished.stat().st_size:
                 unfinished.unlink()
+
+
+def _partial(target: Path) -> Path:
+    return target.with_name(f"{target.name}.partial")
+
+
+def _locked(path: Path) -> BinaryIO:
+    """The file of this name, open and for this process alone."""
+    import fcntl  # not on every system
+
+    while True:
+        file = path.open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        except BlockingIOError:
+            file.close()
+            raise _Refused(f"another process is writing {path}") from None
+        file.close()  # between the two lines above another process was done, and has renamed or deleted it
 
 
 def _receive(url: str, unfinished: Path, wanted: _Wanted, name: str, progress: bool) -> str:

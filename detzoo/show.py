@@ -12,12 +12,15 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from .components import PREPROCESSES
+from .importers.readers import shown_name
 from .lookup import ConfigError, build_part
-from .models import MODELS, SSD, SSDConfig, build_ssd, load
+from .models import MODELS, SSD, SSDConfig, WeightsEnum, build_ssd, load
 from .models.build import part_problems
 from .models.config import read_config
+from .models.opening import named_weights
 from .models.published import card_rows, sentences
 from .models.sizes import size_problem
+from .models.weights import is_address
 from .models.zoo import all_weights
 from .ops import scale_boxes
 from .viz import draw_box_groups
@@ -160,13 +163,9 @@ def open_model(
             that is wrong.
     """
     if not is_name(source):
-        model = load(source, origin=origin, trust_parts=trust_parts)
         if changes or num_classes is not None or size is not None:
-            asked = " ".join(changes) or "other classes and sizes"
-            raise ValueError(
-                f"{source} is a trained model, of {model.head.num_classes} classes: {asked} is for names of the zoo"
-            )
-        return model
+            _refuse_changes(source, changes, origin)
+        return load(source, origin=origin, trust_parts=trust_parts)
     config = changed(MODELS[source].config, changes)
     config = replace(config, num_classes=num_classes or config.num_classes, size=size or config.size)
     if problems := part_problems(config):  # in words of the command line
@@ -174,6 +173,14 @@ def open_model(
     preprocess = build_part(PREPROCESSES, config.preprocess, "preprocess", size=config.size)  # its numbers are shown
     with torch.device("meta"):  # no weights are drawn
         return build_ssd(config, preprocess=preprocess)
+
+
+def _refuse_changes(source: str, changes: Sequence[str], origin: str | None) -> None:
+    """Raise a ValueError that says what the source is. Nothing is fetched or read for that."""
+    if not is_address(source):
+        named_weights(source, origin)  # which refuses what is neither a file nor a name
+    asked = " ".join(changes) or "other classes and sizes"
+    raise ValueError(f"{source} is a trained model: {asked} is for names of the zoo")
 
 
 def changed(config: SSDConfig, changes: Sequence[str]) -> SSDConfig:
@@ -222,8 +229,18 @@ def published_weights(name: str) -> list[str]:
 
 def format_card(source: str) -> str | None:
     """What is known of published weights without having them; None for a source that is not their full name."""
-    known = {} if Path(source).exists() else all_weights()
-    return _table(card_rows(known[source]), "<<") if source in known else None
+    member = _published(source)
+    return None if member is None else _table(card_rows(member), "<<")
+
+
+def missing_file(source: str) -> Path | None:
+    """Where the file of published weights would be if it were here; None if it is, and for any other source."""
+    member = _published(source)
+    return None if member is None or member.value.place.exists() else member.value.place
+
+
+def _published(source: str) -> WeightsEnum | None:
+    return None if Path(source).exists() else all_weights().get(source)
 
 
 def format_model(title: str, model: SSD, facts: ModelFacts, weights: Sequence[str] = ()) -> str:
@@ -262,7 +279,7 @@ def _level_row(level: LevelFacts) -> tuple[str, ...]:
 
 
 def _on_one_line(part: nn.Module) -> str:
-    return " ".join(repr(part).split()).replace("( ", "(").replace(" )", ")")
+    return shown_name(" ".join(repr(part).split()).replace("( ", "(").replace(" )", ")"))
 
 
 def _costs(facts: ModelFacts) -> dict[str, Cost]:

@@ -111,8 +111,11 @@ def test_show_a_trained_model_and_its_boxes(checkpoint, photo, tmp_path, capsys,
         (["tiny_ssd", "--picture", "PHOTO", "--output", "OUT/boxes.txt"], "boxes.txt is not the name of a picture"),
         (["tiny_ssd", "--picture", "PHOTO", "--output", "OUT/boxes.psd"], "boxes.psd is not the name of a picture"),
         (["ssd300_vgg16", "--size", "100x100"], "the network cannot take images of 100x100 pixels "),
-        (["CHECKPOINT", "--classes", "9"], "is a trained model, of 3 classes: other classes and sizes is for names"),
-        (["CHECKPOINT", "loss=focal"], "is a trained model, of 3 classes: loss=focal is for names of the zoo"),
+        (["CHECKPOINT", "--classes", "9"], "is a trained model: other classes and sizes is for names"),
+        (["CHECKPOINT", "loss=focal"], "is a trained model: loss=focal is for names of the zoo"),
+        (["ssd300_vgg_16", "loss=focal"], "no model 'ssd300_vgg_16': not a file or folder that exists"),
+        (["no/such.pth", "loss=focal"], "no file at no/such.pth"),
+        (["http://127.0.0.1:9/a.pth", "loss=focal"], "a.pth is a trained model: loss=focal is for names"),
         (["tiny_ssd", "focal"], "'focal': expected a part and what to put in its place, such as loss=focal"),
     ],
 )
@@ -228,10 +231,18 @@ def test_list(capsys):
 def test_show_of_published_weights_says_what_is_known_before_they_are_fetched(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
-    assert main(["show", "SSD512_VGG16_Weights.COCO_CAFFE"]) == 2
+    assert main(["show", "SSD512_VGG16_Weights.COCO_CAFFE"]) == 0
     out, err = capsys.readouterr()
     assert "28.8 AP on COCO-test-dev2015" in out and "BSD-2-Clause" in out and "verified architecture" in out
-    assert "by hand from https://drive.google.com/" in out and str(tmp_path) in err
+    assert "by hand from https://drive.google.com/" in out and f"its file is not at {tmp_path}" in out and err == ""
+
+
+def test_show_of_published_weights_fetches_nothing_that_it_would_refuse(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    monkeypatch.setattr("detzoo.hub._open", lambda *args: pytest.fail("fetched"))
+    assert main(["show", "SSD300_VGG16_Weights.COCO_V1", "loss=focal"]) == 2
+    assert "COCO_V1 is a trained model: loss=focal is for names of the zoo" in capsys.readouterr().err
 
 
 def test_no_command(capsys):

@@ -15,6 +15,7 @@ from detzoo.categories import Categories
 from detzoo.exchange import EXPORTS, check_suffix, format_report, inspect, save, save_for, suffixes_for
 from detzoo.importers.pytorch_ssd import SHARED
 from detzoo.models import MODELS, SSD300_VGG16_Weights, SSDLite320_MobileNet_V3_Large_Weights, build_ssd
+from detzoo.models.build import spelt_out
 from detzoo.models.checkpoint import model_record, save_checkpoint
 from detzoo.models.opening import Opened, open_detector
 
@@ -100,6 +101,14 @@ def test_antialiasing_is_told_and_no_reason_to_refuse(theirs, tmp_path):
     assert save_for(tmp_path / "out.pth", Opened(model, trained), "torchvision") == [
         "preprocess.resize: bilinear_antialias here, bilinear in torchvision"
     ]
+
+
+def test_another_spelling_of_equal_parts_is_no_difference(theirs, tmp_path):
+    model, config = open_detector(theirs[1])
+    parts = ("backbone", "default_boxes", "coder", "preprocess")
+    spelt = replace(config, **{name: spelt_out(config)[name] for name in parts})
+    assert spelt != config
+    assert save_for(tmp_path / "out.pth", Opened(model, spelt), "torchvision") == []
 
 
 def test_logits_that_mean_something_else_are_refused(tmp_path):
@@ -202,6 +211,23 @@ def test_parts_of_somebodys_own_are_not_looked_at(small_config, tmp_path):
     assert report.problems == () and "matcher: no_such_package.Matcher" in report.assumed[0]
 
 
+def test_names_of_strangers_do_not_control_a_terminal(small_config, tmp_path):
+    """Of classes, of tensors and of parts, in reports and in errors."""
+    config = replace(small_config, num_classes=None)
+    record = model_record(build_ssd(config, categories=Categories(("cat\x1b[2J", "a\nb\u3000c"))), config)
+    record["model"]["x\x1b[31m\n"] = torch.zeros(1)
+    save_checkpoint(tmp_path / "last.pt", record)
+    report = inspect(tmp_path)
+    said = format_report(report)
+    assert "cat?[2J, a?b\u3000c" in said and "unknown: x?[31m?" in said and "\x1b" not in said
+    with pytest.raises(ValueError, match=r"unknown: x\?\[31m\?$"):
+        detzoo.load(tmp_path)
+    record["config"]["matcher"] = "a\x1b.b"
+    save_checkpoint(tmp_path / "last.pt", record)
+    with pytest.raises(ValueError, match=r"matcher: a\?.b"):
+        detzoo.load(tmp_path)
+
+
 # ---- names ----
 
 
@@ -281,6 +307,14 @@ def test_names_in_messages_have_their_prefix(theirs, tmp_path):
     del state["backbone.features.0.2.block.0.0.weight"]
     torch.save(lightning(state, "model."), tmp_path / "last.ckpt")
     assert inspect(tmp_path / "last.ckpt").problems == (MISSING.replace("backbone", "model.backbone", 1),)
+
+
+def test_names_in_messages_have_the_prefix_of_a_wrapper(theirs, tmp_path):
+    """DataParallel's, which is in the file."""
+    state = theirs[0].state_dict()
+    del state["backbone.features.0.2.block.0.0.weight"]
+    torch.save({"model": {f"module.{name}": tensor for name, tensor in state.items()}}, tmp_path / "last.pth")
+    assert inspect(tmp_path / "last.pth").problems == (MISSING.replace("backbone", "module.backbone", 1),)
 
 
 # ---- for others ----

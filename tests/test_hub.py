@@ -249,3 +249,37 @@ def test_progress_is_for_terminals(server, cache, monkeypatch, terminal, progres
     monkeypatch.setattr(sys, "stderr", screen)
     fetch(f"{server.url}/good.bin", cache_dir=cache, progress=progress)
     assert ("good.bin" in screen.getvalue()) is shown
+
+
+def test_a_download_that_is_to_go_on_needs_a_hash(server, cache):
+    """Else two pieces of different files may be put together, and nobody finds out."""
+    with pytest.raises(ValueError, match="resume=True for http.*expected its hash as well"):
+        fetch(f"{server.url}/good.bin", cache_dir=cache, resume=True)
+    assert server.requests == [] and not cache.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "sha256", "kept"),
+    [("good.bin", "0" * 64, False), ("nothing.bin", SHA256, False), ("cut.bin", SHA256, True)],
+)
+def test_what_came_is_said_to_be_kept_where_it_is(server, cache, name, sha256, kept):
+    with pytest.raises(DownloadError) as caught:
+        fetch(f"{server.url}/{name}", sha256, cache_dir=cache, resume=True)
+    assert ("what came is kept" in str(caught.value)) is kept is (cache / f"{name}.partial").exists()
+    assert "or try again" in str(caught.value)
+
+
+def test_a_file_that_another_process_ends_before_it_is_locked(server, cache, monkeypatch):
+    """The lock would be on what has another name by then."""
+    fcntl, locked = pytest.importorskip("fcntl"), []
+    lock = fcntl.flock
+
+    def late(file, how):
+        if not locked:
+            os.replace(cache / "good.bin.partial", cache / "ended")
+        lock(file, how)
+        locked.append(os.fstat(file.fileno()).st_ino)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert fetch(f"{server.url}/good.bin", SHA256, cache_dir=cache, resume=True).read_bytes() == CONTENT
+    assert len(locked) == 2 and (cache / "good.bin").stat().st_ino == locked[1]

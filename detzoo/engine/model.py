@@ -9,16 +9,23 @@ import torch
 
 from .. import distributed
 from ..categories import Categories
-from ..importers.readers import read_container
+from ..hub import fetch
 from ..lookup import split_part
 from ..models import MODELS, SSD, SSDConfig, build_ssd, get_weight, load
-from ..models.checkpoint import categories_of, checkpoint_in, record_in
 from ..models.classes import for_classes
 from ..models.config import read_config
-from ..models.entry import NETWORK, check_same_network
+from ..models.entry import check_same_network, differing, found_at
 from ..models.misfits import NotOfThisModel, misfits, naming
 from ..models.sizes import size_problem
-from ..models.weights import Found, found_in, is_file, load_backbone_weights, load_weights, logits_mean_the_same
+from ..models.weights import (
+    BY_OPTION,
+    Found,
+    is_address,
+    is_file,
+    load_backbone_weights,
+    load_weights,
+    logits_mean_the_same,
+)
 from .checkpoint import Progress
 from .config import TrainConfig
 from .ema import running_mean
@@ -159,8 +166,7 @@ def _advice(theirs: Mapping[str, Any], ours: SSDConfig) -> str:
     ways = [[], *([f"model={name}"] for name in MODELS)]
     starts = [ours, *(entry.config for entry in MODELS.values())]
     for way, start in zip(ways, starts, strict=True):
-        here = start.as_dict()
-        way += [said for name in NETWORK if theirs[name] != here[name] for said in _said(name, theirs[name])]
+        way += [said for name in differing(read_config(theirs), start) for said in _said(name, theirs[name])]
     return " ".join(min(ways, key=len))
 
 
@@ -197,14 +203,9 @@ def _load(model: SSD, config: TrainConfig, categories: Categories) -> None:
 
 def _found(weights: str) -> Found:
     """What `weights` names, with the config of its network where somebody says it."""
-    if not is_file(weights):
-        return get_weight(weights).read()
-    container = read_container(checkpoint_in(weights))
-    record = record_in(container)
-    if record is None:
-        return found_in(container)
-    config = read_config(record["config"])
-    return Found(record["model"], categories_of(record), config.loss, config)
+    if is_address(weights):
+        return found_at(fetch(weights, otherwise=BY_OPTION))
+    return found_at(weights) if is_file(weights) else get_weight(weights).read()
 
 
 def _load_shared(model: SSD, found: Found, config: SSDConfig, categories: Categories) -> None:

@@ -13,6 +13,7 @@ from ..importers import Foreign, convert, d2l, pytorch_ssd, readings_of, ssd_pyt
 from ..importers.readers import Container
 from ..lookup import suggest
 from ..models import SSDConfig
+from ..models.build import spelt_out
 from ..models.opening import Opened
 from ..models.presets import config_of
 from ..models.weights import logits_mean_the_same
@@ -112,7 +113,7 @@ def _unlike(theirs: SSDConfig, ours: SSDConfig, project: str) -> list[str]:
             f"{project} makes scores of logits as {compact(theirs.loss)} has them, this detector was trained with "
             f"{compact(ours.loss)}: its scores would be wrong over there"
         )
-    there, here = theirs.as_dict(), ours.as_dict()
+    there, here = spelt_out(theirs), spelt_out(ours)
     ways = [config["preprocess"].pop("resize", None) for config in (here, there)]
     lines = []
     for name in NUMBERS:

@@ -5,14 +5,15 @@ from typing import NamedTuple
 
 from ..categories import Categories
 from ..importers import Reading
-from ..importers.readers import Container
+from ..importers.readers import Container, shown, shown_name
 from ..models import SSDConfig, WeightsEnum
 from ..models.checkpoint import categories_of, foreign_parts
 from ..models.config import read_config
 from ..models.misfits import first
-from ..models.opening import Identified, identify, identify_published, is_address, named_weights, problems_of
+from ..models.opening import Identified, identify, identify_published, named_weights, problems_of
 from ..models.presets import config_of
 from ..models.published import card_rows
+from ..models.weights import is_address
 from .words import compact
 
 
@@ -81,14 +82,14 @@ def format_report(report: Report) -> str:
     if report.container is not None:
         whose = f"{report.reading.name}: {report.reading.about}" if report.reading else "a checkpoint of detzoo"
         lines.append(f"origin         {whose}")
-    names = "without names" if report.categories is None else ", ".join(report.categories.names)
+    names = "without names" if report.categories is None else ", ".join(map(shown_name, report.categories.names))
     lines.append(f"classes        {_num_classes(report)} with background: {names}")
     if report.config is not None:
         fields = report.config.as_dict()
         lines += [f"{name:<14} {compact(part)}" for name, part in fields.items() if name != "num_classes" and part]
     lines += [f"changed        {line}" for line in report.changes]
     lines += [f"assumed        {line}" for line in report.assumed]
-    return "\n".join(lines + [f"does not load: {line}" for line in first(report.problems)])
+    return shown("\n".join(lines + [f"does not load: {line}" for line in first(report.problems)]))
 
 
 def _title(report: Report) -> str:

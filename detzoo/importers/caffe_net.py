@@ -7,6 +7,7 @@ the prototxt that Caffe runs, so it counts first. Facts are those of weiliu89/ca
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from .numbers import Part, warp
@@ -20,21 +21,31 @@ SAID = {PIXELS: "mean pixel and scale", PRIOR: "default boxes", OUTPUT: "suppres
 
 def stated(foreign: Foreign, parameter: str) -> dict[str, Part]:
     """What the layers say in this field, by their names: those of the prototxt, or where none has it of the weights."""
-    prototxt = foreign.container.metadata.get("prototxt") or {}
-    for layers in (prototxt.get("layer", []), foreign.container.metadata.get("layers", [])):
-        found = {
+    return next((found for found in _said_twice(foreign, parameter) if found), {})
+
+
+def _said_twice(foreign: Foreign, parameter: str) -> list[dict[str, Part]]:
+    """What the prototxt says in this field, and what the weights repeat, by the names of the layers."""
+    metadata = foreign.container.metadata
+    return [
+        {
             layer["name"]: layer[parameter]
             for layer in layers
             if isinstance(layer, dict) and "name" in layer and isinstance(layer.get(parameter), dict)
         }
-        if found:
-            return found
-    return {}
+        for layers in ((metadata.get("prototxt") or {}).get("layer", []), metadata.get("layers", []))
+    ]
+
+
+def _prototxt(foreign: Foreign) -> str:
+    return Path(foreign.container.metadata.get("prototxt_path") or "the prototxt").name
 
 
 def unsaid(foreign: Foreign, parameters: Sequence[str] = tuple(SAID)) -> tuple[str, ...]:
-    """A line for each of the fields that neither the prototxt nor the weights have."""
-    return tuple(
+    """A line for the prototxt that was taken, and for each of the fields that neither it nor the weights have."""
+    taken = foreign.container.metadata.get("prototxt_path")
+    line = (f"{_prototxt(foreign)} beside the file is of this net: its layers have the same names",) if taken else ()
+    return line + tuple(
         f"{SAID[parameter]}: as published, since neither the file nor a prototxt beside it has a {parameter}"
         for parameter in parameters
         if not stated(foreign, parameter)
@@ -124,7 +135,8 @@ def priors(foreign: Foreign, sources: Sequence[str], usual: Sequence[Part]) -> l
         usual: where the file has none.
 
     Raises:
-        ValueError: naming the one that is missing while others are there.
+        ValueError: naming the one that is missing while others are there, or of which prototxt and weights say
+            different things.
     """
     found = stated(foreign, PRIOR)
     if not found:
@@ -132,7 +144,25 @@ def priors(foreign: Foreign, sources: Sequence[str], usual: Sequence[Part]) -> l
     names = [f"{source}_mbox_priorbox" for source in sources]
     if missing := [name for name in names if name not in found]:
         raise ValueError(f"no PriorBox layer {missing[0]!r}: the net has {', '.join(found)}")
+    _refuse_two_minds(foreign, names)
     return [found[name] for name in names]
+
+
+def _refuse_two_minds(foreign: Foreign, names: Sequence[str]) -> None:
+    """Raise a ValueError if a prototxt and the weights beside it state different default boxes."""
+    beside, repeated = _said_twice(foreign, PRIOR)
+    for name in names:
+        if name in beside and name in repeated and _meaning(beside[name], name) != _meaning(repeated[name], name):
+            raise ValueError(
+                f"{name}: {_prototxt(foreign)} says {beside[name]}, and the weights themselves say {repeated[name]}: "
+                "weights belong to the default boxes that they were trained with; take a prototxt of another net away"
+            )
+
+
+def _meaning(param: Part, where: str) -> tuple[Any, ...]:
+    """Of a prior_box_param: shapes, step and variances, however they are written."""
+    variance = tuple(_one_or_each(param.get("variance", [0.1]), 4, where, "variance"))
+    return _shapes(param, where), _step(param, where), variance
 
 
 def default_boxes(levels: Sequence[Part], size: Size) -> Part:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from .numbers import Part
 from .origin import Foreign
+from .readers import shown_name
 
 Range = tuple[float, ...]
 _BRACKETS = str.maketrans("()", "[]")
@@ -41,7 +42,7 @@ def meta_of(foreign: Foreign) -> Meta:
     named = isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
     config = _text(meta.get("cfg")) or _text(meta.get("config"))
     plain = re.sub(r"\s+", "", config).translate(_BRACKETS).replace(",]", "]")
-    return Meta(tuple(classes) if named else None, plain, _text(meta.get("mmdet_version")))
+    return Meta(tuple(map(shown_name, classes)) if named else None, plain, _text(meta.get("mmdet_version")))
 
 
 def default_boxes_in(config: str, sizes: Mapping[Range, list[float]]) -> Part | None:

@@ -85,7 +85,7 @@ def _convert(foreign: Foreign) -> Imported:
     boxes = default_boxes(levels, size)
     num_classes = check_heads(foreign, SOURCES, list(map(len, boxes["shapes"])))
     categories, assumed = usual_categories(num_classes)
-    width = foreign.shape("conv0.0")[0] / WIDTH
+    width = _width(foreign)
     config = {
         "num_classes": num_classes,
         "size": list(size),
@@ -102,6 +102,14 @@ def _convert(foreign: Foreign) -> Imported:
     if norms:
         changes += ("statistics of batch norms: divided by the factor that Caffe keeps beside them",)
     return Imported("ssd300_mobilenet_v1", config, state, categories, changes, (*assumed, *unsaid(foreign)), RULES)
+
+
+def _width(foreign: Foreign) -> float:
+    """How wide the trunk is: by its first convolution, if that is one, and not the claim of one."""
+    shape = foreign.shape("conv0.0")
+    if len(shape) != 4 or not shape[0] or shape[1:] != (3, 3, 3):
+        raise ValueError(f"conv0.0 {shape}: expected a convolution of 3x3 pixels in three colours")
+    return shape[0] / WIDTH
 
 
 def _check_blobs(foreign: Foreign, norms: bool) -> None:

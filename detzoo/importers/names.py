@@ -15,15 +15,18 @@ def rename(state: Mapping[str, Tensor], rules: Rules) -> StateDict:
     """Rename every key by the first rule that matches it whole.
 
     Raises:
-        ValueError: naming the first tensor that no rule matches.
+        ValueError: naming the first tensor that no rule matches, or two that would get the same name.
     """
-    renamed = {}
+    renamed, before = {}, {}
     for key, tensor in state.items():
         rule = next((pattern for pattern in rules if re.fullmatch(pattern, key)), None)
         if rule is None:
             raise ValueError(f"unexpected tensor {key!r} {tuple(tensor.shape)}: not in the layout this importer reads")
         if rules[rule] is not None:
-            renamed[_applied(rule, rules[rule], key)] = tensor
+            name = _applied(rule, rules[rule], key)
+            if name in renamed:
+                raise ValueError(f"the tensors {before[name]!r} and {key!r} are the same one to this importer ({name})")
+            renamed[name], before[name] = tensor, key
     return renamed
 
 

@@ -12,6 +12,7 @@ from .layouts import boxes_last
 from .names import StateDict, rename
 from .numbers import RATIOS_300, SIZES_300_COCO, STEPS_300, Part, imagenet, sized_boxes
 from .origin import Foreign, Imported, Reading, count_classes, usual_categories
+from .readers import shown_name
 
 NAME = "nvidia"
 HOME = "https://github.com/NVIDIA/DeepLearningExamples"
@@ -94,5 +95,5 @@ def _categories(foreign: Foreign, num_classes: int) -> tuple[Categories | None, 
         return usual_categories(num_classes)
     if max(label_map) >= num_classes:
         raise ValueError(f"its label_map has a label {max(label_map)}, but conf.0.bias is for {num_classes} classes")
-    categories = Categories(tuple(str(label_map.get(label, UNUSED)) for label in range(1, num_classes)))
+    categories = Categories(tuple(shown_name(str(label_map.get(label, UNUSED))) for label in range(1, num_classes)))
     return (COCO if categories.names == COCO.names else categories), ()

@@ -21,11 +21,13 @@ class Foreign:
         container: what was read from the file.
         state: its weights, without the dicts and prefixes that training scripts put around them.
         prefix: what was taken off all their names besides, because somebody knows what is left.
+        wrapped: the prefixes of training scripts, which come before that one in the file.
     """
 
     container: Container
     state: StateDict
     prefix: str = ""
+    wrapped: str = ""
 
     @classmethod
     def of(cls, container: Container) -> "Foreign":
@@ -34,7 +36,8 @@ class Foreign:
         Raises:
             ValueError: if there are none.
         """
-        return cls(container, state_dict_in(container).tensors)
+        tensors, unwrapped = state_dict_in(container)
+        return cls(container, tensors, wrapped="".join(piece for piece in unwrapped if piece.endswith(".")))
 
     @property
     def file_name(self) -> str:

@@ -24,6 +24,7 @@ from ..categories import Categories
 from .names import Rules, StateDict, rename, rename_back
 from .numbers import CAFFE_MEAN, RATIOS_300, SIZES_300_VOC, STEPS_300, Part, sized_boxes, warp
 from .origin import Foreign, Imported, Reading, count_classes, usual_categories
+from .readers import shown_name
 
 NAME = "pytorch-ssd"
 HOME = "https://github.com/qfgaohao/pytorch-ssd"
@@ -262,12 +263,21 @@ def _convert(foreign: Foreign, kind: Kind) -> Imported:
 
 
 def _categories(path: Path, num_classes: int) -> tuple[Categories | None, tuple[str, ...]]:
-    """Names from the file that training writes beside the weights, background first, if it has as many."""
-    for name in LABELS:
+    """Names from the file that training writes beside the weights, background first, if it has as many. Weights that
+    are in no file have nothing beside them.
+    """
+    for name in LABELS if path.is_file() else ():
         file = path.with_name(name)
         if file.is_file() and file.stat().st_size <= LONGEST_LABELS:
             first, *names = file.read_text(encoding="utf-8", errors="replace").split("\n")
-            names = [line.strip() for line in names if line.strip()]
+            names = tuple(shown_name(line.strip()) for line in names if line.strip())
             if first.strip().upper() == "BACKGROUND" and len(names) == num_classes - 1:
-                return Categories(tuple(names)), (f"the classes are those that {name} beside the file lists",)
+                return _named(names, file), (f"the classes are those that {name} beside the file lists",)
     return usual_categories(num_classes)
+
+
+def _named(names: tuple[str, ...], file: Path) -> Categories:
+    try:
+        return Categories(names)
+    except ValueError as error:
+        raise ValueError(f"the names of classes in {file}: {error}") from error

@@ -20,7 +20,7 @@ from . import (
     torchvision,
 )
 from .origin import Foreign, Imported, Origin, Reading
-from .readers import Container, read_container
+from .readers import Container, read_container, shown
 
 ORIGINS: dict[str, Origin] = {
     caffe_ssd.NAME: caffe_ssd.readings,
@@ -37,6 +37,7 @@ ORIGINS: dict[str, Origin] = {
     torchvision.NAME: torchvision.readings,
 }
 
+DEEPEST = 3  # modules around a network that nobody knows by name
 
 WHERE = (
     "say which it is (--origin ORIGIN to the command detzoo, origin=ORIGIN to detzoo.load and references/evaluate.py; "
@@ -69,13 +70,15 @@ def foreign_in(container: Container, origins: Mapping[str, Origin] = ORIGINS) ->
         ValueError: if there are none.
     """
     whole = foreign = Foreign.of(container)
-    while not readings_of(foreign, origins):
+    for _ in range(DEEPEST):
+        if readings_of(foreign, origins):
+            return foreign
         module, dot, _ = next(iter(foreign.state)).partition(".")
         if not dot or not all(name.startswith(module + dot) for name in foreign.state):
             return whole
         state = {name.removeprefix(module + dot): tensor for name, tensor in foreign.state.items()}
-        foreign = Foreign(container, state, foreign.prefix + module + dot)
-    return foreign
+        foreign = replace(foreign, state=state, prefix=foreign.prefix + module + dot)
+    return foreign if readings_of(foreign, origins) else whole
 
 
 def convert(foreign: Foreign, reading: Reading) -> Imported:
@@ -87,7 +90,7 @@ def convert(foreign: Foreign, reading: Reading) -> Imported:
     try:
         imported = reading.convert(foreign)
     except ValueError as error:
-        raise ValueError(f"{foreign.container.path}, read as {reading.name}: {error}") from error
+        raise ValueError(f"{foreign.container.path}, read as {reading.name}: {shown(str(error))}") from error
     if not foreign.prefix:
         return imported
     return replace(imported, changes=(f"names: without {foreign.prefix!r} before each of them", *imported.changes))

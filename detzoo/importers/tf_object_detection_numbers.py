@@ -20,6 +20,8 @@ from .readers.prototxt import read_prototxt
 CONFIG = "pipeline.config"
 LEVELS = 6
 Specs = list[tuple[float, float]]  # scale and ratio of each box of a cell
+LARGEST = 10_000  # pixels of a side
+SCALES, RATIOS = (1e-3, 10.0), (1e-3, 1e3)  # of default boxes, the least and the largest
 SIGMOID, SOFTMAX = "SIGMOID", "SOFTMAX"
 
 
@@ -83,18 +85,40 @@ def _usual() -> str:
 
 
 def _within(message: Any, *names: str) -> dict[str, Any]:
-    """A message in a message, empty where there is none."""
+    """A message in a message, empty where there is none.
+
+    Raises:
+        ValueError: if it comes more than once, or is no message.
+    """
     for name in names:
-        message = message.get(name, {}) if isinstance(message, dict) else {}
-    return message if isinstance(message, dict) else {}
+        message = message.get(name, {})
+        if not isinstance(message, dict):
+            raise ValueError(f"{CONFIG}: {name} is {message!r:.60}, expected one message in braces")
+    return message
+
+
+def _number(
+    message: dict[str, Any], field: str, default: float, low: float, high: float, *, whole: bool = False
+) -> Any:
+    """A field of a message of the config; see `_checked`."""
+    return _checked(message.get(field, default), f"{CONFIG}: {field}", low, high, whole=whole)
+
+
+def _checked(value: Any, what: str, low: float, high: float, *, whole: bool = False) -> Any:
+    """The value, or a ValueError unless it is one number, a whole one if that is asked, in this range."""
+    kinds = int if whole else int | float
+    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+        raise ValueError(f"{what} = {value!r:.60}; expected {'a whole' if whole else 'a'} number, {low:g} to {high:g}")
+    return value if whole else float(value)
 
 
 def _of_config(ssd: dict[str, Any], assumed: tuple[str, ...]) -> Numbers:
     """From the message `SsdFeatures` of a config; without any, what the project's configs for COCO say."""
     suppression = _within(ssd, "post_processing", "batch_non_max_suppression")
     coder = _within(ssd, "box_coder", "faster_rcnn_box_coder")
-    named = {name: float(coder.get(f"{name}_scale", default)) for name, default in _CODER.items()}
-    total, most = (int(suppression.get(name, 100)) for name in ("max_total_detections", "max_detections_per_class"))
+    named = {name: _number(coder, f"{name}_scale", default, 1e-6, 1e6) for name, default in _CODER.items()}
+    limits = ("max_total_detections", "max_detections_per_class")
+    total, most = (_number(suppression, name, 100, 1, 1e6, whole=True) for name in limits)
     if most < total:
         assumed += (f"the limit of {most} detections of a class is left out, that of {total} of an image is kept",)
     return Numbers(
@@ -102,8 +126,8 @@ def _of_config(ssd: dict[str, Any], assumed: tuple[str, ...]) -> Numbers:
         specs=_specs(_within(ssd, "anchor_generator", "ssd_anchor_generator")),
         weights=tuple(named[name] for name in ("x", "y", "width", "height")),
         converter=_converter(_within(ssd, "post_processing").get("score_converter", "IDENTITY") if ssd else SIGMOID),
-        score_threshold=float(suppression.get("score_threshold", 0.0 if ssd else 1e-8)),
-        iou_threshold=float(suppression.get("iou_threshold", 0.6)),
+        score_threshold=_number(suppression, "score_threshold", 0.0 if ssd else 1e-8, 0, 1),
+        iou_threshold=_number(suppression, "iou_threshold", 0.6, 0, 1),
         detections=total,
         assumed=assumed,
     )
@@ -112,9 +136,9 @@ def _of_config(ssd: dict[str, Any], assumed: tuple[str, ...]) -> Numbers:
 _CODER = {"x": 10.0, "y": 10.0, "width": 5.0, "height": 5.0}
 
 
-def _converter(name: str) -> str:
+def _converter(name: Any) -> str:
     if name not in (SIGMOID, SOFTMAX):
-        raise ValueError(f"{CONFIG}: score_converter is {name}, expected {SIGMOID} or {SOFTMAX}")
+        raise ValueError(f"{CONFIG}: score_converter is {name!s:.60}, expected {SIGMOID} or {SOFTMAX}")
     return name
 
 
@@ -123,7 +147,7 @@ def _input_size(ssd: dict[str, Any]) -> tuple[int, int]:
     if resizer and "fixed_shape_resizer" not in resizer:
         raise ValueError(f"{CONFIG}: images are resized by {next(iter(resizer))}, expected fixed_shape_resizer")
     fixed = _within(resizer, "fixed_shape_resizer")
-    return int(fixed.get("height", 300)), int(fixed.get("width", 300))
+    return _number(fixed, "height", 300, 1, LARGEST, whole=True), _number(fixed, "width", 300, 1, LARGEST, whole=True)
 
 
 def _specs(generator: dict[str, Any]) -> list[Specs]:
@@ -133,23 +157,31 @@ def _specs(generator: dict[str, Any]) -> list[Specs]:
     plain = {"num_layers", "min_scale", "max_scale", "aspect_ratios", "reduce_boxes_in_lowest_layer", "scales"}
     if others := sorted(generator.keys() - plain - {"interpolated_scale_aspect_ratio"}):
         raise ValueError(f"{CONFIG}: ssd_anchor_generator has {others[0]}, which is not read")
-    levels = int(generator.get("num_layers", LEVELS))
-    low, high = float(generator.get("min_scale", 0.2)), float(generator.get("max_scale", 0.95))
+    levels = _number(generator, "num_layers", LEVELS, 1, 100, whole=True)
+    low, high = _number(generator, "min_scale", 0.2, *SCALES), _number(generator, "max_scale", 0.95, *SCALES)
     linear = [low + (high - low) * level / max(levels - 1, 1) for level in range(levels)]
-    scales = [*_list(generator.get("scales", linear)), 1.0]
-    ratios = _list(generator.get("aspect_ratios", (1.0, 2.0, 0.5, 3.0, 0.3333)))
-    between = float(generator.get("interpolated_scale_aspect_ratio", 1.0))
+    scales = [*_list(generator, "scales", linear, SCALES), 1.0]
+    ratios = _list(generator, "aspect_ratios", (1.0, 2.0, 0.5, 3.0, 0.3333), RATIOS)
+    between = _number(generator, "interpolated_scale_aspect_ratio", 1.0, -RATIOS[1], RATIOS[1])  # of 0: no such box
     specs = [
         [(scale, ratio) for ratio in ratios] + ([(math.sqrt(scale * after), between)] if between > 0 else [])
         for scale, after in zip(scales, scales[1:], strict=False)
     ]
-    if generator.get("reduce_boxes_in_lowest_layer", True):
+    reduced = generator.get("reduce_boxes_in_lowest_layer", True)
+    if not isinstance(reduced, bool):
+        raise ValueError(f"{CONFIG}: reduce_boxes_in_lowest_layer = {reduced!r:.60}; expected true or false")
+    if reduced:
         specs[0] = [(0.1, 1.0), (scales[0], 2.0), (scales[0], 0.5)]
     return specs
 
 
-def _list(value: Any) -> list[float]:
-    return [float(number) for number in (value if isinstance(value, Sequence) else [value])]
+def _list(message: dict[str, Any], field: str, default: Sequence[float], limits: tuple[float, float]) -> list[float]:
+    """Numbers of a field that may come more than once, one at least."""
+    value = message.get(field, default)
+    values = value if isinstance(value, list | tuple) else [value]
+    if not values:
+        raise ValueError(f"{CONFIG}: {field} is empty; expected numbers, one at least")
+    return [_checked(number, f"{CONFIG}: {field}", *limits) for number in values]
 
 
 def _of_graph(foreign: Foreign) -> Numbers:
@@ -168,18 +200,37 @@ def _of_graph(foreign: Foreign) -> Numbers:
     same = [len(scale) for scale in scales] == [len(ratio) for ratio in ratios]
     if not ratios or not same:
         assumed.append("default boxes are those of its SSDs for COCO: the graph does not say them")
+    for name, vectors, limits in (("ratio", ratios, RATIOS), ("scale", scales, SCALES)):
+        for value in (value for vector in vectors for value in vector):
+            _checked(value, f"the graph: {name} of a default box", *limits)
     specs = [list(zip(scale, ratio, strict=True)) for scale, ratio in zip(scales, ratios, strict=False)]
     ops = foreign.container.metadata.get("ops", {})
     return Numbers(
-        size=tuple(map(int, read["size"])) if read["size"] else usual.size,
+        size=_graph_size(read["size"]) or usual.size,
         specs=specs if ratios and same else usual.specs,
         weights=usual.weights,
         converter=SOFTMAX if "Softmax" in ops and "Sigmoid" not in ops else SIGMOID,
-        score_threshold=read["score_threshold"][0] if read["score_threshold"] else usual.score_threshold,
-        iou_threshold=read["iou_threshold"][0] if read["iou_threshold"] else usual.iou_threshold,
+        score_threshold=_graph_threshold(read, "score_threshold", usual.score_threshold),
+        iou_threshold=_graph_threshold(read, "iou_threshold", usual.iou_threshold),
         detections=usual.detections,
         assumed=tuple(assumed),
     )
+
+
+def _graph_size(said: list[float] | None) -> tuple[int, int] | None:
+    if said is None:
+        return None
+    if len(said) != 2:
+        raise ValueError(f"the graph resizes images to {len(said)} numbers; expected height and width")
+    height, width = (int(_checked(side, "the graph: size of the input", 1, LARGEST)) for side in said)
+    return height, width
+
+
+def _graph_threshold(read: dict[str, list[float] | None], name: str, usual: float) -> float:
+    said = read[name]
+    if said is None:
+        return usual
+    return _checked(said[0] if len(said) == 1 else said, f"the graph: {name}", 0, 1)
 
 
 def _vectors(foreign: Foreign, pattern: str) -> list[list[float]]:

@@ -1,5 +1,6 @@
 """Where parts become a model."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -21,8 +22,8 @@ from ..components import (
     Postprocess,
     Preprocess,
 )
-from ..lookup import ConfigError, fits, resolve_part, taken_by
-from .config import SSDConfig, check_config
+from ..lookup import ConfigError, fits, resolve_part, split_part, taken_by
+from .config import SSDConfig, check_config, plain
 from .ssd import SSD, level_problem
 
 # In the order in which they are built: a part may ask for what those before it say.
@@ -88,6 +89,23 @@ def part_problems(config: SSDConfig | Mapping[str, Any]) -> list[str]:
         if name in values and (name, values[name]) != ("neck", None):  # a missing part is a problem already
             _attempt(problems, resolve_part, table, values[name], name, DERIVED.get(name, {}), f"model.{name}")
     return problems
+
+
+def spelt_out(config: SSDConfig) -> dict[str, Any]:
+    """The fields of a config, each part as its name with all of its options, so that equal ones compare equal.
+
+    Parts by dotted path keep what is said of them: looking them up would run their code.
+    """
+    return {name: _spelt_out(name, value) if name in TABLES else value for name, value in config.as_dict().items()}
+
+
+def _spelt_out(what: str, part: Any) -> Any:
+    if part is None:  # no neck
+        return None
+    name, options = split_part(part, what)
+    parameters = inspect.signature(TABLES[what][name]).parameters.values() if name in TABLES[what] else ()
+    own = [one for one in parameters if one.default is not one.empty and one.name not in DERIVED.get(what, {})]
+    return plain({"name": name, **{one.name: one.default for one in own}, **options})
 
 
 def build_ssd(

@@ -123,8 +123,8 @@ class SSD512_VGG16_Weights(WeightsEnum):
         "ssd/ssd512_coco/ssd512_coco_20200308-038c5591.pth", {COCO_17: {"AP": 29.4}}, "ssd512_coco", COCO
     )
     COCO_LUFFICC = lufficc("vgg_ssd512_coco_trainval35k.pth", {COCO_14: {"AP": 29.0}}, "vgg_ssd512_coco", COCO, 275.0)
-    COCO_CAFFE = caffe("coco_SSD_512x512_iter_360000", "dlJpZHJzOXd3MTg", {COCO_15: {"AP": 28.8}}, "512", COCO)
-    COCO_CAFFE_VOC_CLASSES = caffe("coco_SSD_512x512", "TW4wTC14aDdCTDQ", {}, "512", VOC)
+    COCO_CAFFE = caffe("coco_SSD_512x512_iter_360000", "dlJpZHJzOXd3MTg", {COCO_15: {"AP": 28.8}}, "512-coco", COCO)
+    COCO_CAFFE_VOC_CLASSES = caffe("coco_SSD_512x512", "TW4wTC14aDdCTDQ", {}, "512-coco", VOC)
     VOC0712_LUFFICC = lufficc("vgg_ssd512_voc0712.pth", {VOC_07: {"mAP": 80.7}}, "vgg_ssd512_voc", VOC, 207.0)
     VOC0712_LUFFICC_2018 = lufficc_of_2018("ssd512_voc0712_mAP80.25.pth", 80.25, 104.0)
     VOC0712_MMDETECTION = mmdetection(
@@ -133,13 +133,13 @@ class SSD512_VGG16_Weights(WeightsEnum):
     )  # fmt: skip
     VOC0712_CAFFE = caffe("VOC0712_SSD_512x512_iter_120000", "ZDIxVHBEcUNBb2s", {VOC_07: {"mAP": 79.8}}, "512", VOC)
     VOC0712_COCO_CAFFE = caffe(
-        "VOC0712_SSD_512x512_ft_iter_120000", "X3ZXQUUtM0xNeEk", {VOC_07: {"mAP": 83.2}}, "512", VOC
+        "VOC0712_SSD_512x512_ft_iter_120000", "X3ZXQUUtM0xNeEk", {VOC_07: {"mAP": 83.2}}, "512-coco", VOC
     )
     VOC0712PLUS_CAFFE = caffe(
         "VOC0712Plus_SSD_512x512_iter_240000", "MjFjNTlnempHNWs", {VOC_12: {"mAP": 78.5}}, "512", VOC
     )
     VOC0712PLUS_COCO_CAFFE = caffe(
-        "VOC0712Plus_SSD_512x512_ft_iter_160000", "NVVNdWdYNEh1WTA", {VOC_12: {"mAP": 82.2}}, "512", VOC
+        "VOC0712Plus_SSD_512x512_ft_iter_160000", "NVVNdWdYNEh1WTA", {VOC_12: {"mAP": 82.2}}, "512-coco", VOC
     )
     VOC0712_COCO_BALANCAP = balancap(
         "VGG_VOC0712_SSD_512x512_ft_iter_120000", f"{DRIVE}0B0qPCUZ-3YwWT1RCLVZNN3RTVEU", {VOC_07: {"mAP": 83.7}},

@@ -1,15 +1,16 @@
 """A model in a file: weights, the config that builds it, the names of its classes; plain data and tensors only."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..categories import Categories
 from ..files import replacing
-from ..importers.readers import Container
+from ..importers.readers import Container, shown_name
 from ..lookup import fits, split_part
 from .build import TABLES, build_ssd
 from .config import SSDConfig, read_config
@@ -46,7 +47,9 @@ def is_checkpoint(content: Any) -> bool:
 
 def categories_of(record: dict[str, Any]) -> Categories | None:
     """The names of the classes in a checkpoint."""
-    return Categories(**record["categories"]) if record["categories"] else None
+    if not record["categories"]:
+        return None
+    return Categories(tuple(map(shown_name, record["categories"]["names"])), record["categories"]["ids"])
 
 
 def read_file(path: str | Path) -> Any:
@@ -154,18 +157,47 @@ def model_of(record: dict[str, Any], path: Path, *, trust_parts: bool = False) -
     """The model of a record, in eval mode; the path is for messages."""
     if not trust_parts:
         _refuse_foreign_parts(record["config"], path)
+    categories = categories_of(record)
     with naming(path):
-        model = build_ssd(record["config"], categories=categories_of(record))
+        if not foreign_parts(record["config"]):  # somebody's own may not work without numbers
+            check_fits(record["config"], record["model"], categories)
+        model = build_ssd(record["config"], categories=categories)
         if problems := misfits(model.state_dict(), record["model"]):
             raise NotOfThisModel(problems)
     load_weights(model, record["model"])
     return model.eval()
 
 
+def check_fits(
+    config: SSDConfig | Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    categories: Categories | None = None,
+    named: Callable[[str], str] = str,
+) -> None:
+    """Raise a ValueError unless these are the weights of the model that a config describes, before it takes memory: a
+    small file may describe a large one.
+
+    Args:
+        config: of detzoo's own parts.
+        state: names and tensors.
+        categories: of the model.
+        named: what to call a tensor in the message.
+    """
+    try:
+        with torch.device("meta"):
+            own = build_ssd(config, categories=categories).state_dict()
+    except RuntimeError as error:  # sizes beyond what torch can count
+        raise ValueError(
+            f"its numbers describe no network that torch can make: {str(error).splitlines()[0]}"
+        ) from error
+    if problems := misfits(own, state, named=named):
+        raise NotOfThisModel(problems)
+
+
 def foreign_parts(config: dict[str, Any]) -> list[str]:
     """A line for each part of a config that is named by dotted path."""
     parts = {what: split_part(config[what], what)[0] for what in TABLES if config.get(what) is not None}
-    return [f"{what}: {name}" for what, name in parts.items() if name not in TABLES[what]]
+    return [shown_name(f"{what}: {name}") for what, name in parts.items() if name not in TABLES[what]]
 
 
 def _refuse_foreign_parts(config: dict[str, Any], path: Path) -> None:

@@ -51,7 +51,7 @@ class SSDConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain lists, dicts and numbers, as a checkpoint may hold them; `read_config` takes it back."""
-        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+        return {field.name: plain(getattr(self, field.name)) for field in fields(self)}
 
 
 def read_config(config: SSDConfig | Mapping[str, Any]) -> SSDConfig:
@@ -71,7 +71,7 @@ def check_config(config: SSDConfig | Mapping[str, Any]) -> tuple[dict[str, Any],
 
     An ill-typed field falls back to its default, so that the rest can still be checked; its problem is on the list.
     """
-    values = config.as_dict() if isinstance(config, SSDConfig) else _plain(config)
+    values = config.as_dict() if isinstance(config, SSDConfig) else plain(config)
     if not isinstance(values, dict):
         raise ConfigError([f"a model config is an SSDConfig or a mapping of its fields, got {type(config).__name__}"])
     hints, usable = get_type_hints(SSDConfig), {}
@@ -91,14 +91,14 @@ def _range_problems(values: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Tuples as lists and OmegaConf containers as what they contain, so that equal configs compare equal."""
     if type(value).__module__.startswith("omegaconf"):
         from omegaconf import OmegaConf  # whoever hands over such a config has it installed
 
-        return _plain(OmegaConf.to_container(value, resolve=True))
+        return plain(OmegaConf.to_container(value, resolve=True))
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..importers.readers import shown, shown_name
+
 COUNTER = ".num_batches_tracked"  # in no file from before PyTorch 0.4.1, and of no account to a trained network
 
 
@@ -15,7 +17,7 @@ def naming(path: str | Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{path}: {shown(str(error))}") from error
 
 
 class NotOfThisModel(ValueError):
@@ -46,8 +48,9 @@ def misfits(
         but: whose shape may be another.
     """
     other = sorted(key for key in own.keys() & state.keys() - set(but) if own[key].shape != state[key].shape)
-    return [
+    lines = [
         *(f"missing: {named(key)}" for key in own if key not in state and not key.endswith(COUNTER)),
         *(f"unknown: {named(key)}" for key in state if key not in own),
         *(f"{named(key)}: expected {tuple(own[key].shape)}, got {tuple(state[key].shape)}" for key in other),
     ]
+    return [shown_name(line) for line in lines]

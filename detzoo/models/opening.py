@@ -15,13 +15,13 @@ from ..importers.names import name_before, names_before
 from ..importers.readers import Container, index_of, read_container
 from ..lookup import suggest
 from .build import build_ssd
-from .checkpoint import categories_of, checkpoint_in, foreign_parts, model_of, record_in
+from .checkpoint import categories_of, check_fits, checkpoint_in, foreign_parts, model_of, record_in
 from .classes import for_classes
 from .config import SSDConfig, read_config
-from .misfits import NotOfThisModel, misfits, naming
+from .misfits import misfits, naming
 from .presets import config_of
 from .ssd import SSD
-from .weights import WeightsEnum, is_file, load_weights
+from .weights import WeightsEnum, is_address, is_file, load_weights
 from .zoo import MODELS, get_weight
 
 BY_PATH = "or give the path of a file of your own in place of the name"
@@ -98,11 +98,6 @@ def open_detector(source: str | Path, *, origin: str | None = None, trust_parts:
         return build_imported(found.imported, found.container.forget, _name_in(found))
 
 
-def is_address(source: str | Path) -> bool:
-    """Whether this is to be fetched."""
-    return isinstance(source, str) and source.startswith(("http://", "https://"))
-
-
 def named_weights(source: str | Path, origin: str | None = None) -> WeightsEnum | None:
     """The published weights that this is the name of; None for a file that is there.
 
@@ -117,14 +112,14 @@ def named_weights(source: str | Path, origin: str | None = None) -> WeightsEnum 
     return _published(str(source))
 
 
-def identify(path: str | Path, origin: str | None = None) -> Identified:
-    """Read a file, or that of a run folder, and say what it is; nothing is built.
+def identify(path: str | Path, origin: str | None = None, *, own_only: bool = False) -> Identified:
+    """Read a file, or that of a run folder, and say what it is; nothing is built. For `own_only` see `read_container`.
 
     Raises:
         FileNotFoundError: if it is not there.
         ValueError: if it cannot be read, is no detector, could be several things, or is not of this origin.
     """
-    container = read_container(checkpoint_in(path))
+    container = read_container(checkpoint_in(path), own_only=own_only)
     record = record_in(container)
     if record is not None and origin is not None:
         raise ValueError(f"{container.path} is a checkpoint of detzoo: leave origin={origin!r} out")
@@ -142,7 +137,7 @@ def identify_published(weights: WeightsEnum) -> Identified:
         DownloadError: if they cannot be had.
         ValueError: if their file is not what it should be.
     """
-    found = identify(weights.value.fetch(otherwise=BY_PATH), weights.value.reading)
+    found = identify(weights.value.fetch(otherwise=BY_PATH), weights.value.reading, own_only=True)
     return found._replace(imported=replace(found.imported, categories=weights.categories))
 
 
@@ -172,7 +167,7 @@ def _name_in(found: Identified) -> Callable[[str], str]:
     """What a file calls the tensor that has this name in detzoo, as far as its origin's rules tell."""
     if found.imported is None:
         return str
-    rules, prefix = found.imported.rules, found.foreign.prefix
+    rules, prefix = found.imported.rules, found.foreign.wrapped + found.foreign.prefix
     there = names_before(found.foreign.state, rules)
 
     def named(key: str) -> str:
@@ -205,10 +200,9 @@ def build_imported(
     if forget is not None:
         forget()
     config = config_of(imported)
-    model = build_ssd(config, categories=imported.categories)
     # all of them, the class head as well: the number of classes was read off its first level
-    if problems := misfits(model.state_dict(), imported.state, named=named):
-        raise NotOfThisModel(problems)
+    check_fits(config, imported.state, imported.categories, named)
+    model = build_ssd(config, categories=imported.categories)
     load_weights(model, imported.state, after_each=forget)
     return Opened(model.eval(), config)
 

@@ -81,4 +81,6 @@ def _hash(member: WeightsEnum) -> str:
     weights = member.value
     if weights.sha1 is not None:
         return f"sha1 {weights.sha1}"
-    return f"sha256 {weights.sha256}" if weights.sha256 else "none stated"
+    if weights.sha256 is None:
+        return "none stated"
+    return f"sha256 {weights.sha256}" if len(weights.sha256) == 64 else f"sha256 begins {weights.sha256}"

@@ -20,7 +20,7 @@ from ..components import LOSSES
 from ..components.preprocess import ToRGB
 from ..files import unpack
 from ..hub import fetch, found_by_hand, place_by_hand, place_of
-from ..importers import Imported, choose, convert, foreign_in, import_file
+from ..importers import Imported, choose, convert, foreign_in
 from ..importers import torchvision as from_torchvision
 from ..importers.readers import Container, index_of, read_container, state_dict_in
 from ..lookup import Part, split_part, suggest
@@ -43,20 +43,27 @@ class Found(NamedTuple):
         state: names and tensors.
         categories: what their labels mean; None where nobody says.
         loss: that they were trained with.
-        config: of the detector of another project that they are, whose numbers belong to them; None for weights that
-            are detzoo's own.
+        config: of the detector that they are; None for weights under detzoo's names without any numbers.
+        own: whether they were trained by detzoo, for the network of that config; those of another project bring the
+            numbers that belong to them.
     """
 
     state: StateDict
     categories: Categories | None
     loss: Part = "multibox"
     config: SSDConfig | None = None
+    own: bool = False
 
 
 def is_file(weights: str) -> bool:
     """Whether this is the path of a file, and no name of weights: it is there, or looks like one that should be."""
     path = Path(weights)
     return "/" in weights or "\\" in weights or path.suffix in SUFFIXES or path.exists() or index_of(path) is not None
+
+
+def is_address(source: str | Path) -> bool:
+    """Whether this is to be fetched."""
+    return isinstance(source, str) and source.startswith(("http://", "https://"))
 
 
 def logits_mean_the_same(loss: Part, other: Part) -> bool:
@@ -164,13 +171,15 @@ class WeightsEnum(Enum):
 
     def read(self, *, progress: bool = True) -> Found:
         """`get_state_dict` with the categories, and the numbers that belong to the weights."""
-        imported = import_file(self.value.fetch(progress=progress), self.value.reading)
-        return _found(imported, self.categories)
+        foreign = foreign_in(read_container(self.value.fetch(progress=progress), own_only=True))  # a shared folder
+        return _found(convert(foreign, choose(foreign, self.value.reading)), self.categories)
 
     @classmethod
     def find(cls, name: str) -> "WeightsEnum":
-        """The member called `name`; torchvision's "Enum.MEMBER" spelling is understood."""
-        member = name.rpartition(".")[2]
+        """The member called `name`; torchvision's "Enum.MEMBER" spelling is understood, of this enum."""
+        enum, _, member = name.rpartition(".")
+        if enum not in ("", cls.__name__):
+            raise ValueError(f"{name!r} are weights of another model: expected one of {cls.__name__}, or a file's path")
         if member not in cls.__members__:
             raise ValueError(f"unknown weights {name!r}: {suggest(member, cls.__members__)}, or the path of a file")
         return cls[member]

@@ -90,13 +90,47 @@ def test_the_prototxt_beside_is_read(tmp_path, write, name):
     assert metadata["prototxt"]["layer"][1] == mine, "the same form from both files"
 
 
-def test_a_prototxt_of_another_net(tmp_path, write):
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (PROTOTXT.replace('"conv"', '"elsewhere"'), "the layer 'conv', which has weights, is not in it"),
+        (
+            PROTOTXT.replace("num_output: 1", "num_output: 2"),
+            r"'conv' has 2 outputs in it, and weights of shape \(1, 2",
+        ),
+        (
+            PROTOTXT + 'layer { name: "more" type: "Convolution" convolution_param { num_output: 1 } }',
+            "its convolution 'more' has no weights here",
+        ),
+    ],
+)
+def test_a_prototxt_of_another_net(tmp_path, write, content, problem):
     other = tmp_path / "deploy.prototxt"
-    other.write_text(PROTOTXT.replace('"conv"', '"elsewhere"'))
+    other.write_text(content)
     model = write.caffe(tmp_path / "tiny.caffemodel")
     assert read_container(model).metadata["prototxt"] is None
-    with pytest.raises(ValueError, match="another net: none of the layers with weights"):
+    with pytest.raises(ValueError, match=f"another net: .*{problem}"):
         read_container(model, companion=other)
+
+
+def test_one_layer_of_the_same_name_does_not_make_a_net(tmp_path, write):
+    (tmp_path / "deploy.prototxt").write_text(PROTOTXT)
+    model = write.caffe(tmp_path / "tiny.caffemodel")
+    more = write.caffe_layer("more", "Scale", write.field(7, write.field(5, 1.5) + write.field(7, write.field(1, 1))))
+    model.write_bytes(model.read_bytes() + more)
+    assert read_container(model).metadata["prototxt"] is None
+
+
+def test_in_a_folder_of_many_files_only_the_prototxt_of_this_name_counts(tmp_path, write):
+    (tmp_path / "deploy.prototxt").write_text(PROTOTXT)
+    model = write.caffe(tmp_path / "tiny.caffemodel")
+    assert read_container(model, own_only=True).metadata["prototxt"] is None
+    (tmp_path / "tiny.prototxt").write_text(PROTOTXT)
+    assert read_container(model, own_only=True).metadata["prototxt_path"] == str(tmp_path / "tiny.prototxt")
+
+
+def test_a_companion_that_is_missing(tmp_path, write):
+    model = write.caffe(tmp_path / "tiny.caffemodel")
     with pytest.raises(FileNotFoundError, match="no prototxt"):
         read_container(model, companion=tmp_path / "missing.prototxt")
 

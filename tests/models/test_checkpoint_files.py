@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 import detzoo
 from detzoo.categories import Categories
 from detzoo.importers.readers import read_container
-from detzoo.models import build_ssd
+from detzoo.lookup import split_part
+from detzoo.models import MODELS, build_ssd
 from detzoo.models.checkpoint import model_record, record_in
 
 GONE = object()
@@ -115,3 +116,21 @@ def test_nothing_of_a_config_is_looked_up_to_check_it(record, tmp_path):
     assert record_in(read_container(path))["config"] == config
     with pytest.raises(ValueError, match="names parts that are not detzoo's .loss: no_such_package.Loss"):
         detzoo.load(path)
+
+
+@pytest.mark.parametrize(("width", "message"), [(10.0, "expected .*, got"), (1e9, "no network that torch can make")])
+def test_a_small_file_of_a_large_network_takes_no_memory(record, width, message, tmp_path, monkeypatch):
+    """Weights are compared before the network is made with numbers."""
+    small = MODELS["ssd300_mobilenet_v1"].config.as_dict()
+    config = {
+        **small,
+        "num_classes": 3,
+        "backbone": {**split_part(small["backbone"], "backbone")[1], "name": "mobilenet_v1"},
+    }
+    config["backbone"]["width"] = width
+    path = written(record, "torch", tmp_path, config=config, model={"head.classification.0.bias": torch.zeros(3)})
+    made = []
+    monkeypatch.setattr("torch.nn.init.kaiming_uniform_", lambda tensor, **_: made.append(tensor.device.type))
+    with pytest.raises(ValueError, match=f"(?s){path}: .*({message}|missing)"):
+        detzoo.load(path)
+    assert "cpu" not in made

@@ -22,8 +22,9 @@ from detzoo.components import (
 )
 from detzoo.lookup import ConfigError
 from detzoo.models import MODELS, SSDConfig, build_ssd
-from detzoo.models.build import part_problems
+from detzoo.models.build import part_problems, spelt_out
 from detzoo.models.config import read_config
+from detzoo.models.entry import check_same_network
 
 THREE = Categories(("cat", "dog", "cow"))
 
@@ -380,3 +381,17 @@ def test_a_head_of_other_boxes_is_refused(config):
 )
 def test_numbers_out_of_range_are_the_one_problem(config, wrong, message):
     assert message in problem_of(replace(config, **wrong))
+
+
+@pytest.mark.parametrize("head", ["ssd", {"name": "ssd"}, {"name": "ssd", "kernel_size": 3}], ids=str)
+@pytest.mark.parametrize("backbone", ["tiny", {"name": "tiny"}], ids=str)
+def test_equal_parts_in_another_spelling_are_the_same_network(small_config, head, backbone):
+    usual = replace(small_config, head="ssd", backbone="tiny")
+    check_same_network(replace(usual, head=head, backbone=backbone).as_dict(), usual, "mine.pt")
+    with pytest.raises(ValueError, match="mine.pt was trained with another head than"):
+        check_same_network(replace(usual, head={"name": "ssd", "kernel_size": 1}).as_dict(), usual, "mine.pt")
+
+
+def test_a_part_by_dotted_path_is_not_looked_up_to_be_spelt_out(small_config):
+    part = {"name": "no_such_package.Head", "width": (1, 2)}
+    assert spelt_out(replace(small_config, head=part))["head"] == {"name": "no_such_package.Head", "width": [1, 2]}

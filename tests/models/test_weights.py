@@ -4,6 +4,7 @@ The files hold random weights that torchvision made, at torchvision's names.
 """
 
 import hashlib
+import json
 import logging
 import os
 import pickle
@@ -27,6 +28,7 @@ from PIL import Image
 import detzoo
 from detzoo.backbones import BACKBONES
 from detzoo.categories import COCO_91, Categories
+from detzoo.engine.model import _found
 from detzoo.files import unpack
 from detzoo.hub import DownloadError
 from detzoo.importers import ORIGINS
@@ -631,8 +633,38 @@ def test_torchvisions_file_fetched_by_hand_is_recognised(tmp_path):
 
 
 def test_a_file_of_another_trunk_is_refused(checkpoint):
-    with pytest.raises(ValueError, match="with the trunk mobilenet_v3_large, this model has mobilenet_v3_small"):
+    match = "with the trunk mobilenet_v3_large .*, this model has the trunk mobilenet_v3_small"
+    with pytest.raises(ValueError, match=match):
         detzoo.models.ssdlite320_mobilenet_v3_small(weights=checkpoint)
+
+
+def test_a_file_of_another_size_is_refused(tmp_path):
+    """An SSD512 has the trunk of an SSD300."""
+    with np.load(GOLDEN / "lufficc-vgg_ssd512_voc.npz") as golden:
+        layout = json.loads(str(golden["words"]))["layout"]
+    state = {name: torch.zeros((), dtype=torch.float16).expand(shape).clone() for name, (shape, _) in layout.items()}
+    path = tmp_path / "vgg_ssd512_voc0712.pth"
+    torch.save({"model": state}, path)
+    with pytest.raises(ValueError, match="512 x 512 pixels, this model has .* 300 x 300 pixels: detzoo.load"):
+        ssd300_vgg16(weights=path)
+
+
+@pytest.mark.parametrize("weights", ["SSD512_VGG16_Weights.COCO_V1", "x.SSD300_VGG16_Weights.COCO_V1"])
+def test_a_name_of_another_models_weights(weights):
+    """Members of two models may be called the same."""
+    with pytest.raises(ValueError, match=f"'{weights}' are weights of another model: .*SSD300_VGG16_Weights"):
+        SSD300_VGG16_Weights.find(weights)
+
+
+def test_a_catalogue_file_takes_no_prototxt_of_its_neighbours(cache, tmp_path, monkeypatch):
+    """By hand, many nets are put into one folder."""
+    asked = []
+    monkeypatch.setattr("detzoo.models.weights.read_container", lambda path, **options: asked.append(options))
+    monkeypatch.setattr("detzoo.models.weights.foreign_in", lambda _: 1 / 0)
+    monkeypatch.setattr(type(COCO_V1.value), "fetch", lambda *args, **options: tmp_path)
+    with pytest.raises(ZeroDivisionError):
+        COCO_V1.read()
+    assert asked == [{"own_only": True}]
 
 
 def test_what_logits_mean_follows_from_the_loss():
@@ -640,3 +672,23 @@ def test_what_logits_mean_follows_from_the_loss():
     assert logits_mean_the_same("focal", {"name": "quality_focal"})
     assert not logits_mean_the_same("multibox", "focal")
     assert logits_mean_the_same("mine.Loss", "mine.Loss") and not logits_mean_the_same("mine.Loss", "multibox")
+
+
+def test_an_address_is_fetched(server, checkpoint, cache):
+    """As detzoo.load does it; it is no path of a file that is missing."""
+    server.files["theirs.pth"] = checkpoint.read_bytes()
+    address = f"{server.url}/good/theirs.pth"
+    assert_holds(ssdlite(weights=address), checkpoint)
+    assert _found(address).config.num_classes == 91
+    assert server.requests == ["theirs.pth"]
+
+
+@pytest.mark.parametrize("read", [_found, lambda path: tiny_ssd(weights=path)], ids=["training", "entry point"])
+def test_a_class_head_that_contradicts_its_own_names_is_refused(tmp_path, small_config, read):
+    """It would start from scratch, as if the classes were other ones."""
+    config = replace(small_config, num_classes=3)
+    record = model_record(build_ssd(config, categories=Categories(("a", "b"))), config)
+    record["model"] = build_ssd(replace(config, num_classes=5)).state_dict()
+    save_checkpoint(tmp_path / "mine.pt", record)
+    with pytest.raises(ValueError, match="mine.pt: these weights are not of this model:\n.*head.classification"):
+        read(str(tmp_path / "mine.pt"))

@@ -192,6 +192,28 @@ def test_the_prototxt_counts_before_what_the_weights_repeat():
     }
 
 
+def test_default_boxes_of_another_nets_prototxt_are_refused():
+    """Those of COCO beside VOC's weights have the same shapes, and every box would be wrong."""
+    other = prototxt("prior_box_param", min_size=[261.0], max_size=[315.0])
+    both = foreign(layers=tuple(SAID["layer"]), prototxt=other)
+    with pytest.raises(
+        ValueError, match=r"conv9_2_mbox_priorbox: the prototxt says .*261.0.*weights themselves.*264.0"
+    ):
+        imported(both)
+    same = prototxt("prior_box_param", flip=None, variance=[0.1, 0.1, 0.2, 0.2])
+    assert (
+        imported(foreign(layers=tuple(SAID["layer"]), prototxt=same)).config == imported(foreign(prototxt=SAID)).config
+    )
+
+
+def test_the_prototxt_that_was_taken_is_named():
+    file = foreign(prototxt=SAID)
+    file.container.metadata["prototxt_path"] = "somewhere/deploy.prototxt"
+    assert [
+        line for line in imported(file).assumed if line.startswith("deploy.prototxt beside the file is of this net")
+    ]
+
+
 def test_no_limit_is_minus_one():
     said = prototxt("detection_output_param", keep_top_k=-1, nms_param={"top_k": -1})
     found = imported(foreign(prototxt=said)).config["postprocess"]

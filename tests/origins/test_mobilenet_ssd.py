@@ -170,7 +170,8 @@ def test_its_prototxt_says_what_was_published(deploy):
     assert published.config == deploy.imported.config
     assert published.config["postprocess"]["score_threshold"] == 0.25
     assert [published.config["postprocess"][name] for name in ("top_k", "detections_per_image")] == [100, 100]
-    assert deploy.imported.assumed[1:] == published.assumed[1:2], "pixels alone"
+    assert deploy.imported.assumed[1].startswith("deploy.prototxt beside the file is of this net")
+    assert deploy.imported.assumed[2:] == published.assumed[1:2], "pixels alone"
 
 
 def test_narrow_ones():
@@ -233,3 +234,10 @@ def test_kernels_of_the_head_are_odd():
     for size in (0, 2):
         with pytest.raises(ValueError, match=f"head.kernel_size must be odd.*got {size}"):
             SSDHead([8], [3], 4, kernel_size=size)
+
+
+def test_a_width_that_is_only_claimed():
+    """A shape without elements takes nothing in a file, and would make a trunk 31,250 times as wide."""
+    state = hollow({**shapes("deploy"), "conv0.0": (1_000_000, 0, 3, 3)})
+    with pytest.raises(ValueError, match=r"conv0.0 \(1000000, 0, 3, 3\): expected a convolution of 3x3 pixels"):
+        imported(foreign(state))

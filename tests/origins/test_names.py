@@ -42,3 +42,9 @@ def test_a_rule_that_would_lead_elsewhere_is_not_taken_back():
     """trunk.25 is no name that the first rule makes, though its pieces would fit."""
     with pytest.raises(ValueError, match="trunk.25"):
         rename_back(state("trunk.25.weight"), RULES)
+
+
+def test_two_tensors_of_one_name_are_refused():
+    """Else the last one in the file wins, and nobody is told."""
+    with pytest.raises(ValueError, match="'module.0.weight' and 'module.00.weight' are the same one .*trunk.0.weight"):
+        rename(state("module.0.weight", "module.00.weight"), {r"module\.0?(\d)\.weight": "trunk.{0}.weight"})

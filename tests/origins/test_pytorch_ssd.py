@@ -207,8 +207,29 @@ def test_names_of_other_classes_beside_the_file_are_not_taken(tmp_path, lines):
     assert trained_in(tmp_path).categories is None
 
 
+def test_names_that_repeat_name_the_file_that_they_are_in(tmp_path):
+    (tmp_path / "labels.txt").write_text("\n".join(["BACKGROUND", *FRUIT[:7], "Apple"]))
+    with pytest.raises(ValueError, match=r"labels.txt: category names must be unique.*'Apple'"):
+        trained_in(tmp_path)
+
+
+def test_names_do_not_control_a_terminal(tmp_path):
+    (tmp_path / "labels.txt").write_text("\n".join(["BACKGROUND", *FRUIT[:7], "\x1b[2J\u3000p\xe8re"]))
+    assert trained_in(tmp_path).categories.names[7] == "?[2J\u3000p\xe8re"
+
+
+def test_what_is_in_no_file_has_nothing_beside_it(tmp_path, monkeypatch):
+    """The working directory is nobody's."""
+    (tmp_path / "labels.txt").write_text("\n".join(["BACKGROUND", *FRUIT]))
+    monkeypatch.chdir(tmp_path)
+    file = named(Path("mb1-ssd-lite-Epoch-149-Loss-2.9.pth"), "mb1-ssd-lite")
+    assert convert(file, choose(file)).categories is None
+
+
 def trained_in(folder: Path) -> Imported:
-    file = named(folder / "mb1-ssd-lite-Epoch-149-Loss-2.9.pth", "mb1-ssd-lite")
+    path = folder / "mb1-ssd-lite-Epoch-149-Loss-2.9.pth"
+    path.touch()
+    file = named(path, "mb1-ssd-lite")
     return convert(file, choose(file))
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from goldens import Golden, names
 
-from detzoo.importers import ORIGINS, Foreign, Imported, Reading, choose, import_file, readings_of
+from detzoo.importers import ORIGINS, Foreign, Imported, Reading, choose, foreign_in, import_file, readings_of
 from detzoo.importers.origin import split_classes
 from detzoo.importers.readers import Container
 from detzoo.models import MODELS
@@ -129,3 +129,23 @@ def test_the_page_lists_every_origin():
 def test_a_bias_that_is_none(shape):
     with pytest.raises(ValueError, match=r"conf.0.bias: the shape .* cannot be that of 4 boxes of a cell"):
         split_classes(torch.zeros(shape), 4, "conf.0.bias")
+
+
+def test_a_prefix_of_three_modules_is_taken_off_and_no_longer_one():
+    """Each costs a look at all names."""
+    known = {"one": lambda file: [FIRST] if file.has("a.weight") else []}
+    looked = []
+    known["two"] = lambda file: looked.append(file.prefix) or []
+    file = foreign(**{"x.y.z.a.weight": torch.zeros(1)}).container
+    assert foreign_in(file, known).prefix == "x.y.z."
+    file = file._replace(tensors={"x." * 400 + "a.weight": torch.zeros(1)})
+    looked.clear()
+    assert foreign_in(file, known).prefix == "" and len(looked) <= 4
+
+
+def test_a_name_beyond_all_length(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"x." * 600 + "weight": torch.zeros(1)}, tmp_path / "long.safetensors")
+    with pytest.raises(ValueError, match="long.safetensors: a tensor has a name of 1,206 characters, 'x.x."):
+        import_file(tmp_path / "long.safetensors")

@@ -229,6 +229,41 @@ def test_the_config_of_another_net_is_let_be(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"boxes": "min_scale: 0.2 min_scale: 0.3"}, r"min_scale = \[0.2, 0.3\]; expected a number, 0.001 to 10"),
+        ({"boxes": "num_layers: 1000000000"}, "num_layers = 1000000000; expected a whole number, 1 to 100"),
+        ({"boxes": "num_layers: six"}, "num_layers = 'six'; expected a whole number"),
+        ({"boxes": "num_layers: 6.5"}, "num_layers = 6.5; expected a whole number"),
+        ({"boxes": "min_scale: 1e9999"}, "min_scale = inf; expected a number"),
+        ({"boxes": "scales: []"}, "scales is empty"),
+        ({"boxes": "aspect_ratios: [1.0, -2.0]"}, "aspect_ratios = -2.0; expected a number, 0.001 to 1000"),
+        ({"boxes": "aspect_ratios: 'wide'"}, "aspect_ratios = 'wide'"),
+        ({"boxes": "reduce_boxes_in_lowest_layer: 3"}, "reduce_boxes_in_lowest_layer = 3; expected true or false"),
+        ({"suppression": "iou_threshold: 1e9999"}, "iou_threshold = inf; expected a number, 0 to 1"),
+        ({"suppression": "max_total_detections: 1e9"}, "max_total_detections = 1000000000.0; expected a whole number"),
+        ({"suppression": "max_total_detections: many"}, "max_total_detections = 'many'"),
+        ({"resizer": "fixed_shape_resizer { height: 300 height: 300 width: 300 }"}, r"height = \[300, 300\]"),
+        (
+            {"resizer": "fixed_shape_resizer { height: 0 width: 300 }"},
+            "height = 0; expected a whole number, 1 to 10000",
+        ),
+        (
+            {"resizer": "fixed_shape_resizer { } fixed_shape_resizer { }"},
+            "fixed_shape_resizer is .* expected one message",
+        ),
+        ({"scores": "[SIGMOID]"}, r"score_converter is \['SIGMOID'\], expected SIGMOID or SOFTMAX"),
+        ({"scores": "SIGMOID score_converter: SIGMOID"}, "score_converter is .'SIGMOID', 'SIGMOID'.,"),
+    ],
+    ids=str,
+)
+def test_configs_with_numbers_that_are_none(tmp_path, options, message):
+    """Field and file are named, whatever is written there."""
+    with pytest.raises(ValueError, match=f"pipeline.config: {message}"):
+        imported(foreign(hollow(shapes("v1")), path=beside(tmp_path, **options)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
         ({"resizer": "keep_aspect_ratio_resizer { min_dimension: 600 }"}, "resized by keep_aspect_ratio_resizer"),
         ({"boxes": "base_anchor_height: 2.0"}, "ssd_anchor_generator has base_anchor_height"),
         ({"scores": "IDENTITY"}, "score_converter is IDENTITY"),

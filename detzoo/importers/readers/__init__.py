@@ -7,5 +7,16 @@ from .container import KINDS, Container, Unwrapped, state_dict_in
 from .prototxt import read_prototxt
 from .read import read_container
 from .tensorflow_bundle import index_of
+from .words import shown, shown_name
 
-__all__ = ["KINDS", "Container", "Unwrapped", "index_of", "read_container", "read_prototxt", "state_dict_in"]
+__all__ = [
+    "KINDS",
+    "Container",
+    "Unwrapped",
+    "index_of",
+    "read_container",
+    "read_prototxt",
+    "shown",
+    "shown_name",
+    "state_dict_in",
+]

@@ -23,13 +23,16 @@ _DATA, _DOUBLES, _RAW_TYPE, _RAW = 5, 8, 10, 12
 _RAW_TYPES = {0: torch.float64, 1: torch.float32, 2: torch.float16}
 
 
-def read_caffe(source: Source, companion: Path | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_caffe(
+    source: Source, companion: Path | None, own_only: bool = False
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The blobs, and the metadata (see `Container`).
 
     Args:
         source: the .caffemodel.
         companion: its prototxt. By default, of the files with its name and `deploy.prototxt` beside it the first that
             describes this net, if any.
+        own_only: leave `deploy.prototxt` alone, which may be of any net in that folder.
     """
     tensors: dict[str, Tensor] = {}
     layers, name, old = [], "", False
@@ -39,7 +42,7 @@ def read_caffe(source: Source, companion: Path | None) -> tuple[dict[str, Tensor
         elif field.number in BLOBS:
             old = field.number == 2
             layers.append(_layer(source, field, tensors))
-    path, content = _find_prototxt(source.path, companion, [layer["name"] for layer in layers if layer["blobs"]])
+    path, content = _find_prototxt(source.path, companion, own_only, [one for one in layers if one["blobs"]])
     metadata = {
         "format": "caffe v1 layers" if old else "caffe",
         "name": name,
@@ -115,17 +118,35 @@ def _repeated(source: Source, found: list[Field], known: Known) -> list[Any]:
     return [ENUMS[known.type].get(value, value) for value in values] if known.type in ENUMS else values
 
 
-def _find_prototxt(path: Path, companion: Path | None, names: list[str]) -> tuple[str | None, Parameters | None]:
-    """The prototxt of the net with these layers, and where it is."""
-    for beside in [companion] if companion else [path.with_suffix(".prototxt"), path.with_name("deploy.prototxt")]:
+def _find_prototxt(
+    path: Path, companion: Path | None, own_only: bool, layers: list[Parameters]
+) -> tuple[str | None, Parameters | None]:
+    """The prototxt of the net with these layers, which have weights, and where it is."""
+    shared = [] if own_only else [path.with_name("deploy.prototxt")]
+    for beside in [companion] if companion else [path.with_suffix(".prototxt"), *shared]:
         if companion or beside.is_file():
             content = read_prototxt(beside)
-            layers = content.get("layer", []) + content.get("layers", [])
-            missing = set(names).difference(layer.get("name") for layer in layers if isinstance(layer, dict))
-            if len(missing) < len(names) or not names:
+            problem = _another_net(content, layers)
+            if problem is None:
                 return str(beside), content
             if companion:
-                raise ValueError(
-                    f"{companion} is of another net: none of the layers with weights ({names[0]}, ...) is in it"
-                )
+                raise ValueError(f"{companion} is of another net: {problem}")
     return None, None
+
+
+def _another_net(content: Parameters, layers: list[Parameters]) -> str | None:
+    """Why a prototxt does not describe the net with these layers, which have weights; None if it does.
+
+    Several nets share most names of layers, so all have to be there, with as many outputs, and no convolution more.
+    """
+    said = [layer for layer in content.get("layer", []) + content.get("layers", []) if isinstance(layer, dict)]
+    known = {layer.get("name"): layer for layer in said}
+    for layer in layers:
+        if layer["name"] not in known:
+            return f"the layer {layer['name']!r}, which has weights, is not in it"
+        outputs, shape = known[layer["name"]].get("convolution_param", {}).get("num_output"), layer["blobs"][0]
+        if outputs is not None and shape[:1] != (outputs,):
+            return f"the layer {layer['name']!r} has {outputs} outputs in it, and weights of shape {shape} here"
+    there = {layer["name"] for layer in layers}
+    more = [name for name, layer in known.items() if "convolution_param" in layer and name not in there]
+    return f"its convolution {more[0]!r} has no weights here" if more and layers else None

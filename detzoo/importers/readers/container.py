@@ -11,6 +11,7 @@ KINDS = ("torch", "safetensors", "caffe", "tensorflow-bundle", "tensorflow-graph
 
 # Under these keys training scripts keep the weights. What lies elsewhere is of an optimiser, a scheduler, an average.
 NESTS = ("state_dict", "model_state_dict", "model", "network", "net", "weights")
+LONGEST_NAME = 1000  # characters
 # Wrappers put these before every name: torch.compile, DataParallel and DistributedDataParallel; NVIDIA's SSD wrapped
 # its module twice, in a Sequential as well.
 PREFIXES = ("_orig_mod.", "module.1.", "module.")
@@ -119,6 +120,15 @@ def _no_nest(path: Path, tensors: dict[str, Tensor], nests: list[str]) -> str:
         )
     found = ", ".join(sorted({repr(name.split("/")[0]) for name in tensors})[:10]) or "no tensor at all"
     return f"{path} holds no state dict: expected names and tensors, or these under one of {NESTS}; found {found}"
+
+
+def check_names(container: Container) -> Container:
+    """Raise a ValueError for a tensor whose name is longer than any module's: names are taken apart piece by piece."""
+    if longest := next((name for name in container.tensors if len(name) > LONGEST_NAME), None):
+        raise ValueError(
+            f"a tensor has a name of {len(longest):,} characters, {longest[:40]!r}...: expected {LONGEST_NAME} at most"
+        )
+    return container
 
 
 def check_finite(container: Container) -> Container:

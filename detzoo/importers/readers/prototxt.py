@@ -39,7 +39,8 @@ def read_prototxt(path: str | Path) -> dict[str, Any]:
     """The net that a prototxt describes: messages as dicts, enums as their names.
 
     Fields that caffe.proto declares as repeated are lists, even of one; so is a field that it does not, or that detzoo
-    does not know, if it comes more than once. Nothing is filled in: a field that is not written is not there.
+    does not know, if it comes more than once or is written as one. Nothing is filled in: a field that is not written is
+    not there.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -79,10 +80,13 @@ class _Parser:
             raise ValueError(f"line {self._peek().line}: nested deeper than {DEEPEST} levels")
         known = BY_NAME.get(kind, {})
         found: dict[str, list[Any]] = {}
+        listed = set()
         while not self._ends(closing):
             name = self._take("word").text
-            found.setdefault(name, []).extend(self._values(known.get(name), depth))
-        return {name: _settle(values, known.get(name)) for name, values in found.items()}
+            values, in_brackets = self._values(known.get(name), depth)
+            found.setdefault(name, []).extend(values)
+            listed |= {name} if in_brackets else set()
+        return {name: _settle(values, known.get(name), name in listed) for name, values in found.items()}
 
     def _ends(self, closing: str | None) -> bool:
         if self.position == len(self.tokens):
@@ -94,17 +98,18 @@ class _Parser:
         self.position += 1
         return True
 
-    def _values(self, known: Known | None, depth: int) -> list[Any]:
+    def _values(self, known: Known | None, depth: int) -> tuple[list[Any], bool]:
+        """What is written behind a field's name, and whether that is in the brackets of a list."""
         if self._peek().text == ":":
             self.position += 1
         if self._peek().text != "[":
-            return [self._value(known, depth)]
+            return [self._value(known, depth)], False
         _check(known, known is None or known.repeated, self._peek(), "a list")
         self.position += 1
         values = []
         while not self._ends("]"):
             values.append(self._value(known, depth))
-        return values
+        return values, True
 
     def _value(self, known: Known | None, depth: int) -> Any:
         token = self._peek()
@@ -138,9 +143,9 @@ class _Parser:
         return token
 
 
-def _settle(values: list[Any], known: Known | None) -> Any:
+def _settle(values: list[Any], known: Known | None, listed: bool) -> Any:
     if known is None:
-        return values if len(values) > 1 else values[0] if values else []
+        return values if listed or len(values) != 1 else values[0]
     return values if known.repeated else values[-1]
 
 

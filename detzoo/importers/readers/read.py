@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from .caffe import read_caffe
-from .container import Container, check_finite
+from .container import Container, check_finite, check_names
 from .recognise import EXPECTED, kind_of
 from .safetensors_file import read_safetensors
 from .source import AGAIN, Source
 from .tensorflow_bundle import index_of, read_bundle
 from .tensorflow_graph import read_graph
 from .torch_file import read_torch
+from .words import shown
 
 _READERS = {
     "torch": read_torch,
@@ -19,7 +20,7 @@ _READERS = {
 }
 
 
-def read_container(path: str | Path, *, companion: str | Path | None = None) -> Container:
+def read_container(path: str | Path, *, companion: str | Path | None = None, own_only: bool = False) -> Container:
     """Read a checkpoint file of any origin; it is known by its content, and nothing in it is executed.
 
     Tensors stay in the file until they are used, where their numbers are aligned in it; else they are copied once.
@@ -27,6 +28,8 @@ def read_container(path: str | Path, *, companion: str | Path | None = None) -> 
     Args:
         path: the file; of a TensorFlow checkpoint its prefix, its index or one of its data files.
         companion: of a .caffemodel, the prototxt; by default the one beside it, if it is of the same net.
+        own_only: of a .caffemodel, look for no prototxt but the one with its name: a `deploy.prototxt` in a folder that
+            many files share is that of any of them.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -39,8 +42,8 @@ def read_container(path: str | Path, *, companion: str | Path | None = None) -> 
         _check_file(path)
         with Source(path) as source:
             kind = kind_of(source)
-            tensors, metadata = _read(kind, source, companion)
-            return check_finite(Container(kind, tensors, metadata, path, source.forget))
+            tensors, metadata = _read(kind, source, companion, own_only)
+            return check_finite(check_names(Container(kind, tensors, metadata, path, source.forget)))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: a name in it is no text ({error.reason}): {AGAIN}") from error
     except ValueError as error:
@@ -51,7 +54,7 @@ def read_container(path: str | Path, *, companion: str | Path | None = None) -> 
 
 def _told(error: Exception) -> str:
     """A message that may hold names from the file, which may be long or control a terminal."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in str(error)[:1000])
+    return shown(str(error)[:1000])
 
 
 def _check_file(path: Path) -> None:
@@ -65,9 +68,9 @@ def _check_file(path: Path) -> None:
         raise ValueError(f"the file is empty; {EXPECTED}: {AGAIN}")
 
 
-def _read(kind: str, source: Source, companion: str | Path | None):
+def _read(kind: str, source: Source, companion: str | Path | None, own_only: bool):
     if kind == "caffe":
-        return read_caffe(source, None if companion is None else Path(companion))
+        return read_caffe(source, None if companion is None else Path(companion), own_only)
     if companion is not None:
         raise ValueError(f"companion={str(companion)!r} belongs to a .caffemodel, this is a file of kind {kind!r}")
     return _READERS[kind](source)

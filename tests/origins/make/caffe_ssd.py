@@ -29,6 +29,7 @@ STEPS_512 = (8, 16, 32, 64, 128, 256, 512)
 VOC_300 = (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0)
 COCO_300 = (21.0, 45.0, 99.0, 153.0, 207.0, 261.0, 315.0)
 VOC_512 = (35.84, 76.8, 153.6, 230.4, 307.2, 384.0, 460.8, 537.6)
+COCO_512 = (20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460.8, 542.72)
 
 
 def main() -> None:
@@ -43,6 +44,8 @@ def main() -> None:
     ]
     layers = [data(512, MEAN), *boxes]
     write("caffe_ssd-512", make("mine.caffemodel", 512, 21, 18.2, net, said=None, more=layers))
+    net = prototxt(512, 81, [int(size) for size in COCO_512])
+    write("caffe_ssd-512-coco", make("mine.caffemodel", 512, 81, 8.0, net, said=None))
 
 
 def make(file: str, size: int, classes: int, background: float, net: str, **options: Any) -> Golden:
