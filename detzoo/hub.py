@@ -221,9 +221,21 @@ def _download(
 ) -> None:
     with writing(target) as unfinished:
         digest = _receive(url, unfinished, wanted, target.name, progress)
+        if page := _sent_instead(unfinished):
+            unfinished.unlink()
+            raise _Refused(f"what came is {page}, not the file: open the address in a browser, and download from there")
         if not digest.startswith(wanted.digits):
             unfinished.unlink()  # nothing to go on with
             raise _Refused(f"what came has the {wanted.algorithm} {digest} and not {wanted.digits}")
+
+
+def _sent_instead(path: Path) -> str | None:
+    """What a server sends in place of a file, if it is that: it must not be in the cache when the server is mended."""
+    with path.open("rb") as file:
+        head = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if head.startswith((b"<!doctype html", b"<html", b"<head")):
+        return "a web page"
+    return "a Git-LFS pointer" if head.startswith(b"version https://git-lfs") else None
 
 
 class _Refused(Exception):

@@ -62,6 +62,18 @@ class Handler(BaseHTTPRequestHandler):
     def missing(self):
         self.send_error(404)
 
+    def page(self):
+        self.instead(b"\n<!DOCTYPE html><title>Sign in</title>")
+
+    def pointer(self):
+        self.instead(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
+
+    def instead(self, sent):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(sent)))
+        self.end_headers()
+        self.wfile.write(sent)
+
     def redirect(self, where):
         self.send_response(302)
         self.send_header("Location", where)
@@ -283,3 +295,13 @@ def test_a_file_that_another_process_ends_before_it_is_locked(server, cache, mon
     monkeypatch.setattr(fcntl, "flock", late)
     assert fetch(f"{server.url}/good.bin", SHA256, cache_dir=cache, resume=True).read_bytes() == CONTENT
     assert len(locked) == 2 and (cache / "good.bin").stat().st_ino == locked[1]
+
+
+@pytest.mark.parametrize(("kind", "name"), [("page", "a web page"), ("pointer", "a Git-LFS pointer")])
+def test_what_a_server_sends_instead_is_not_kept(server, cache, monkeypatch, kind, name):
+    """Or the address would go on failing after the server is mended."""
+    address = f"{server.url}/{kind}.bin"
+    with pytest.raises(DownloadError, match=f"what came is {name}, not the file: open the address in a browser"):
+        fetch(address, cache_dir=cache)
+    monkeypatch.setattr(Handler, kind, Handler.good)
+    assert fetch(address, cache_dir=cache).read_bytes() == CONTENT
