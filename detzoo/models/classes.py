@@ -26,17 +26,40 @@ def for_classes(model: SSD, config: SSDConfig, categories: Categories) -> SSD:
     """
     new = build_ssd(replace(config, num_classes=None), categories=categories)
     labels = [0] * (len(categories) + 1) if model.categories is None else categories.labels_in(model.categories)
+    _fill(new, model, config, labels)
+    fresh = [name for name, label in zip(categories.names, labels[1:], strict=True) if label == 0]
+    if fresh:
+        known = "" if model.categories is not None else " (nobody says what the labels of the source mean)"
+        spelt = {} if model.categories is None else {name.lower(): name for name in model.categories.names}
+        hints = [f"{name!r} is {spelt[name.lower()]!r} there" for name in fresh if name.lower() in spelt]
+        logger.warning(
+            "classes kept: %d of %d; from scratch%s: %s%s",
+            len(categories) - len(fresh), len(categories), known, fresh, "".join(f"; {hint}" for hint in hints),
+        )  # fmt: skip
+    return new.eval()
+
+
+def for_number(model: SSD, config: SSDConfig, num_classes: int) -> SSD:
+    """A detector of so many classes, whoever they are, that keeps everything but the class head, and of that the
+    background.
+
+    Args:
+        model: which gives what is kept.
+        config: that builds it.
+        num_classes: with background.
+    """
+    new = build_ssd(replace(config, num_classes=num_classes))
+    _fill(new, model, config, [0] * num_classes)
+    logger.warning("class head: the background is kept, %d classes start from scratch", num_classes - 1)
+    return new.eval()
+
+
+def _fill(new: SSD, model: SSD, config: SSDConfig, labels: list[int]) -> None:
+    """Give `new` the weights of `model`, and in the class head the rows of the old labels in `labels`."""
     old, own = model.state_dict(), new.state_dict()
     boxes = model.default_boxes.boxes_per_cell
     heads = {key: _kept_rows(old[key], own[key], labels, boxes[_level(key)]) for key in class_tensors(config)}
     load_weights(new, {**old, **heads})
-    fresh = [name for name, label in zip(categories.names, labels[1:], strict=True) if label == 0]
-    if fresh:
-        known = "" if model.categories is not None else " (nobody says what the labels of the source mean)"
-        logger.warning(
-            "classes kept: %d of %d; from scratch%s: %s", len(categories) - len(fresh), len(categories), known, fresh
-        )
-    return new.eval()
 
 
 def class_tensors(config: SSDConfig) -> list[str]:

@@ -16,7 +16,7 @@ from ..importers.readers import Container, index_of, read_container
 from ..lookup import suggest
 from .build import build_ssd
 from .checkpoint import categories_of, check_fits, checkpoint_in, foreign_parts, model_of, record_in
-from .classes import for_classes
+from .classes import for_classes, for_number
 from .config import SSDConfig, read_config
 from .misfits import misfits, naming
 from .presets import config_of
@@ -51,6 +51,7 @@ def load(
     *,
     origin: str | None = None,
     classes: Sequence[str] | None = None,
+    num_classes: int | None = None,
     trust_parts: bool = False,
 ) -> SSD:
     """A model ready to detect, with the default boxes, coder, preprocessing and suppression of where it comes from.
@@ -62,6 +63,7 @@ def load(
             models; by default it is recognised.
         classes: names of other classes, to be trained: all but the class head is kept, and of that the rows of those
             classes that the source knows by the same name (or by VOC's or COCO's word for it).
+        num_classes: how many classes with background, to be trained, where they have no names.
         trust_parts: import parts that a checkpoint names by dotted path, which runs code that it chooses.
 
     Raises:
@@ -70,10 +72,13 @@ def load(
     """
     if classes is not None:
         _check_names(classes)
+    if num_classes is not None and (classes is not None or num_classes < 2):
+        told = "it follows from classes" if classes is not None else "expected at least 2, since background counts"
+        raise ValueError(f"num_classes = {num_classes}: {told}")
     opened = open_detector(source, origin=origin, trust_parts=trust_parts)
-    if classes is None:
-        return opened.model
-    return for_classes(opened.model, opened.config, Categories(tuple(classes)))
+    if num_classes is not None:
+        return for_number(opened.model, opened.config, num_classes)
+    return opened.model if classes is None else for_classes(opened.model, opened.config, Categories(tuple(classes)))
 
 
 def _check_names(classes: Sequence[str]) -> None:

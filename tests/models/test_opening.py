@@ -54,6 +54,36 @@ def test_what_starts_from_scratch_is_logged(trained, caplog, monkeypatch):
     assert "classes kept: 1 of 2; from scratch: ['unicorn']" in caplog.text
 
 
+def test_a_name_in_other_letters_is_pointed_at(trained, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("detzoo"), "propagate", True)
+    with caplog.at_level(logging.WARNING, logger="detzoo"):
+        detzoo.load(trained[0], classes=["Dog", "unicorn"])
+    assert "from scratch: ['Dog', 'unicorn']; 'Dog' is 'dog' there" in caplog.text
+
+
+def test_so_many_classes_without_names(trained):
+    folder, model, config = trained
+    changed = detzoo.load(folder, num_classes=4)
+    assert changed.categories is None and changed.head.num_classes == 4 and not changed.training
+    old, new = model.state_dict(), changed.state_dict()
+    heads = class_tensors(config)
+    assert all(torch.equal(old[key], new[key]) for key in old if key not in heads)
+    for key in heads:
+        boxes = model.default_boxes.boxes_per_cell[int(key.split(".")[2])]
+        theirs, ours = old[key].unflatten(0, (boxes, 21)), new[key].unflatten(0, (boxes, 4))
+        assert torch.equal(ours[:, 0], theirs[:, 0]) and (
+            key.endswith("bias") or not torch.equal(ours[:, 1], theirs[:, 1])
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "told"), [({"num_classes": 1}, "at least 2"), ({"num_classes": 3, "classes": ["a"]}, "follows from")]
+)
+def test_numbers_of_classes_that_are_none(trained, options, told):
+    with pytest.raises(ValueError, match=f"^num_classes = {options['num_classes']}: .*{told}"):
+        detzoo.load(trained[0], **options)
+
+
 def test_of_labels_without_names_only_the_background_is_kept(small_config):
     config = replace(small_config, num_classes=3)
     model = build_ssd(config)
