@@ -89,11 +89,18 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 def checkpoint_in(path: str | Path) -> Path:
     """A checkpoint's path as it is; of a run folder, that of its best checkpoint, else of its last; of a folder that a
     `Detector` saved, that of its weights.
+
+    Raises:
+        FileNotFoundError: naming the folder, if none of these is in it.
     """
-    path = Path(path)
+    path, names = Path(path), (BEST, LAST, SAVED)
     if not path.is_dir():
         return path
-    return next((path / name for name in (BEST, LAST, SAVED) if (path / name).is_file()), path / LAST)
+    for name in names:
+        if (path / name).is_file():
+            return path / name
+    wanted = f"{', '.join(names[:-1])} or {names[-1]}"
+    raise FileNotFoundError(f"{path} is a folder with no {wanted} in it: expected the folder of a run, or a file")
 
 
 def record_in(container: Container) -> dict[str, Any] | None:

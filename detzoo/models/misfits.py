@@ -39,7 +39,7 @@ def misfits(
     named: Callable[[str], str] = str,
     but: Sequence[str] = (),
 ) -> list[str]:
-    """A line for each tensor that is missing, unknown, or of another shape.
+    """A line for each tensor that is missing, unknown, of another shape, or of integers in place of floats.
 
     Args:
         own: those of a model, of which shapes are looked at.
@@ -48,9 +48,14 @@ def misfits(
         but: whose shape may be another.
     """
     other = sorted(key for key in own.keys() & state.keys() - set(but) if own[key].shape != state[key].shape)
+    whole = [key for key in own.keys() & state.keys() if own[key].is_floating_point() > state[key].is_floating_point()]
     lines = [
         *(f"missing: {named(key)}" for key in own if key not in state and not key.endswith(COUNTER)),
         *(f"unknown: {named(key)}" for key in state if key not in own),
         *(f"{named(key)}: expected {tuple(own[key].shape)}, got {tuple(state[key].shape)}" for key in other),
+        *(
+            f"{named(key)}: expected floats, got {str(state[key].dtype).removeprefix('torch.')}"
+            for key in sorted(whole)
+        ),
     ]
     return [shown_name(line) for line in lines]

@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from goldens import Golden, names
 from steps import hollow
 
 from detzoo.importers import Foreign, choose, convert
 from detzoo.importers.readers import Container
+from detzoo.models.misfits import misfits
 from detzoo.models.opening import Identified, build_imported, problems_of
 
 
@@ -98,3 +100,10 @@ def test_weight_and_bias_of_a_head_that_do_not_go_together(head):
     shapes[key] = (shapes[key][0] + 1, *shapes[key][1:])
     with pytest.raises(ValueError, match=rf"{key} \(.*\): expected as many rows as .*bias has numbers"):
         identified("mmdetection-ssd300_voc", shapes)
+
+
+def test_integers_in_place_of_floats():
+    own = {"weight": torch.zeros(2), "count": torch.zeros((), dtype=torch.int64)}
+    state = {"weight": torch.ones(2, dtype=torch.int64), "count": torch.zeros((), dtype=torch.int64)}
+    assert misfits(own, state) == ["weight: expected floats, got int64"]
+    assert misfits(own, {**state, "weight": torch.ones(2, dtype=torch.float16)}) == []
