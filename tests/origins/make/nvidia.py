@@ -31,7 +31,9 @@ class Spread(NamedTuple):
 
 TRUNKS = {
     "resnet18": Spread((0.16, 3.2, 1.6, 1.6, 1.6, 3.2), 0.0375, 20.0),  # more detections than an image may have
+    "resnet34": Spread((0.16, 3.2, 1.6, 1.6, 1.6, 3.2), 0.0375, 20.0),
     "resnet50": Spread((0.48, 1.28, 1.6, 1.6, 1.6, 3.2), 0.125, 24.0),  # fewer, down to the score threshold
+    **dict.fromkeys(("resnet101", "resnet152"), Spread((0.08, 0.2, 0.25, 0.25, 0.25, 0.5), 0.02, 8.0)),
 }
 
 
