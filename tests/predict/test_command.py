@@ -283,7 +283,7 @@ def test_model_file_of_something_else(refused, photo, tmp_path):
         line = refused(photo, model=tmp_path / f"{name}.pt")
         assert f"{name}.pt" in line and "weights_only" not in line
     (tmp_path / "empty").mkdir()
-    assert f"file at {tmp_path / 'empty' / 'last.pt'}" in refused(photo, model=tmp_path / "empty")
+    assert f"{tmp_path / 'empty'} is a folder with no best.pt" in refused(photo, model=tmp_path / "empty")
 
 
 def test_output_that_is_no_folder(refused, photo):
