@@ -17,10 +17,11 @@ from detzoo.cli import main
 from detzoo.components import Postprocess, SoftNMS
 from detzoo.components.preprocess import Preprocess
 from detzoo.deploy import INPUTS, LEVELS, TARGETS, ExportError, export
-from detzoo.deploy.check import STRAY
+from detzoo.deploy.check import STRAY, match
 from detzoo.deploy.keep import keep_by_offsets
 from detzoo.deploy.levels import Suppressed
 from detzoo.deploy.look_trained import look_trained
+from detzoo.deploy.program import EXACT
 from detzoo.models import build_ssd
 from detzoo.models.checkpoint import model_record, save_checkpoint
 
@@ -305,7 +306,10 @@ def test_openvino(onnx, model, images, tmp_path, precision):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["model.bin", "model.xml"]
     assert openvino.Core().read_model(path).get_rt_info(["detzoo", "model"]).astype(str) == "mine"
     if precision == "float32":
-        assert_same_detections(detections_of(TARGETS["openvino"].open(path)(images)), model(images), atol=0.01)
+        found, wanted = detections_of(TARGETS["openvino"].open(path)(images)), model(images)
+        for mine, theirs in zip(found, wanted, strict=True):  # of scores equal to six digits, either may come first
+            pair = match(mine, theirs, EXACT)
+            assert len(mine["labels"]) == len(theirs["labels"]) > 10 and len(pair.found) == len(pair.wanted) == 0
 
 
 @pytest.mark.slow
