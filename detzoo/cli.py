@@ -14,7 +14,7 @@ from . import benchmark
 from .allocator import keep_freed_memory
 from .deploy import command as deploy
 from .exchange import EXPORTS, SUFFIXES, check_suffix, format_report, inspect, save, save_for, suffixes_for
-from .files import replacing
+from .files import check_free, replacing
 from .hub import DownloadError
 from .importers import ORIGINS
 from .models.opening import open_detector
@@ -223,7 +223,7 @@ def _inspect(options: argparse.Namespace) -> int:
 
 def _convert(options: argparse.Namespace) -> int:
     check_suffix(options.output, suffixes_for(options.to))
-    _check_free(options.output)
+    check_free(options.output)
     if options.despite_numbers and options.to is None:
         raise ValueError("--despite-numbers goes with --to PROJECT: detzoo's own files say their numbers")
     opened = open_detector(options.source, origin=options.origin, trust_parts=options.trust_parts)
@@ -239,12 +239,6 @@ def _convert(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     return deploy.run(options, [read_image(path) for path in options.images])
-
-
-def _check_free(path: Path) -> None:
-    """Raise a ValueError if something would be lost by writing there: the source itself, or a run to be resumed."""
-    if path.exists():
-        raise ValueError(f"{path} is there already and would be lost: choose another --output, or delete it")
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -153,3 +153,9 @@ def _safe_path(name: str) -> PurePosixPath:
     if path.is_absolute() or ".." in path.parts or any(letter in name for letter in "\\:\0"):
         raise ValueError(f"{name!r} is no path inside a folder")
     return path
+
+
+def check_free(path: Path) -> None:
+    """Raise a ValueError if something would be lost by writing there: the source itself, or a run to be resumed."""
+    if path.exists():
+        raise ValueError(f"{path} is there already and would be lost: choose another --output, or delete it")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..files import check_free
 from ..models import load
 from .check import describe
 from .export import TARGETS, export
@@ -49,8 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, images: Sequence[Tensor]) -> int:
     """Write the file and print by how much it differs; `images` are to compare with, drawn where there are none."""
     for path in (options.output, *map(options.output.with_suffix, TARGETS[options.to].beside)):
-        if path.exists():
-            raise ValueError(f"{path} is there already and would be lost: choose another --output, or delete it")
+        check_free(path)
     TARGETS[options.to].check_installed()  # before weights are fetched
     model = load(options.model, origin=options.origin, trust_parts=options.trust_parts)
     exported = export(
