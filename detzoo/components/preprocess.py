@@ -97,7 +97,14 @@ class Preprocess(nn.Module):
         """[B, 3, H, W] of bytes or floats to floats in [0, 1] at the network's size."""
         if batch.shape[-2:] == self.size:
             return self._floats(batch)
-        return RESIZES[self.resize](batch.to(self.mean.device), self.size, self.mean.dtype)
+        batch, resize = batch.to(self.mean.device), RESIZES[self.resize]
+        if batch.device.type != "cpu":
+            return resize(batch, self.size, self.mean.dtype)
+        # one colour at a time: the floats of a whole photograph do not fit a processor's cache
+        fitted = self.mean.new_empty(*batch.shape[:2], *self.size)
+        for number, plane in enumerate(batch.split(1, dim=1)):
+            fitted[:, number : number + 1] = resize(plane, self.size, self.mean.dtype)
+        return fitted
 
     def _normalised(self, batch: Tensor) -> Tensor:
         return (batch - self.mean).div_(self.std)

@@ -1,7 +1,7 @@
 """Engines that run a detector's network: the same detections, sooner."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from ..models import SSD
 from ..packages import package
 from ..structures import Detection, Predictions
 from .engines import Engine, Network, run_compiled, run_cuda_graphs, run_eager, run_onnxruntime, run_openvino
-from .levels import Raw
+from .levels import Decoded
 
 
 class Backend(NamedTuple):
@@ -44,27 +44,26 @@ BACKENDS = {
 
 
 class Accelerated(SSD):
-    """A detector whose network runs in another engine; pixels in, scores and suppression stay its own.
+    """A detector whose network, boxes and scores are computed in another engine; pixels and suppression stay its own.
 
     It is not trained: what the engine computes is what the network was. That one is here as it was given, for those who
     want to know what it is; pixels and suppression are copies, on the engine's device.
 
     Args:
         model: whose parts these are.
-        engine: the network, normalised images [B, 3, S, S] to logits [B, A, C] and deltas [B, A, 4], both float32.
-        default_boxes: [A, 4] in pixels of the network's input.
+        engine: normalised images to boxes and scores.
+        device: where the engine is.
         levels: how many of the default boxes each feature map has.
     """
 
-    def __init__(self, model: SSD, engine: Engine, default_boxes: Tensor, levels: tuple[int, ...]) -> None:
+    def __init__(self, model: SSD, engine: Engine, device: torch.device, levels: tuple[int, ...]) -> None:
         around = {
-            name: copy.deepcopy(getattr(model, name)).eval().to(default_boxes.device)
+            name: copy.deepcopy(getattr(model, name)).eval().to(device)
             for name in ("matcher", "coder", "loss", "preprocess", "postprocess")
         }
         network = {name: getattr(model, name) for name in ("backbone", "neck", "default_boxes", "head")}
         super().__init__(**network, **around, categories=model.categories)
-        self.engine = engine
-        self.boxes, self.levels = default_boxes, levels
+        self.engine, self.levels = engine, levels
         self.training = False
 
     def train(self, mode: bool = True) -> "Accelerated":
@@ -77,22 +76,25 @@ class Accelerated(SSD):
             raise ValueError("a network in another engine cannot be trained: train the model that it was made from")
         return self
 
+    @torch.no_grad()
     def detect(self, images: Images) -> list[Detection]:
         """See `SSD.detect`."""
         with _one_thread() if self.engine.own_threads else nullcontext():
-            return super().detect(images)
+            batch = self.preprocess(images)
+            boxes, scores = self.engine.run(batch)
+            found = self.postprocess(scores, boxes, tuple(batch.shape[-2:]), self.levels)
+            return self.preprocess.undo(found, images)
 
-    @torch.no_grad()
     def predict(self, batch: Tensor) -> Predictions:
-        """See `SSD.predict`; the engine was made for images of one size.
+        """Nothing: an engine gives boxes and scores.
 
         Raises:
-            ValueError: for a batch of another size.
+            ValueError: always.
         """
-        size = tuple(self.preprocess.size)
-        if tuple(batch.shape[-2:]) != size:
-            raise ValueError(f"this network was made ready for {_pixels(size)}, and got {_pixels(batch.shape[-2:])}")
-        return Predictions(*self.engine.run(batch), self.boxes, self.levels)
+        raise ValueError(
+            "a network in another engine gives boxes and scores, no logits: call detect, or predict of the model that "
+            "it was made from"
+        )
 
 
 @contextmanager
@@ -104,10 +106,6 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _pixels(size: Sequence[int]) -> str:
-    return f"{size[0]}x{size[1]} pixels"
 
 
 def accelerate(
@@ -134,10 +132,10 @@ def accelerate(
     """
     device = torch.device(device)
     chosen = _choose(backend, precision, device, calibrated=calibration is not None)
-    module = Raw(copy.deepcopy(model).eval().to("cpu"), "tensor", chosen.precisions[precision]).eval().to(device)
+    module = Decoded(copy.deepcopy(model).eval().to("cpu"), "tensor", chosen.precisions[precision]).eval().to(device)
     batches = None if calibration is None else (model.preprocess([image]) for image in calibration)
     engine = chosen.start(Network(module, tuple(model.preprocess.size), precision, batches))
-    return Accelerated(model, engine, module.default_boxes, module.level_sizes)
+    return Accelerated(model, engine, device, module.level_sizes)
 
 
 def _choose(name: str, precision: str, device: torch.device, calibrated: bool) -> Backend:

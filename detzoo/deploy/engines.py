@@ -4,21 +4,25 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import get_ident
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from .levels import Raw
-from .program import Program
+from .levels import Decoded, Raw
+from .program import Program, trace
 from .quantise import quantise
 from .to_onnx import write_onnx
 
 Run = Callable[[Tensor], tuple[Tensor, Tensor]]
+BATCH = {0: torch.export.Dim("batch")}  # the dimension that may be any
 
 
 class Engine(NamedTuple):
-    """A network that was made ready: `run` takes normalised images [B, 3, S, S] to logits and deltas, float32.
+    """A network that was made ready: `run` takes normalised images [B, 3, S, S] to boxes [B, A, 4], xyxy in their
+    pixels, and scores [B, A, C - 1], both float32. They are to be used before the next call in the same thread, which
+    may write where they lie.
 
     `size` is in bytes, of its own form of the network; None where that is PyTorch's. `own_threads` says that PyTorch's
     threads are not its own: for milliseconds after their work they wait for more, busily, on the processors that the
@@ -31,19 +35,22 @@ class Engine(NamedTuple):
 
 
 class Network(NamedTuple):
-    """What an engine is given: the network, normalised images to logits, deltas and default boxes; the images' `size`;
-    the name of the precision to compute in; batches of such images for engines that calibrate.
+    """What an engine is given: the network, normalised images to boxes and scores; the images' `size`; the name of the
+    precision to compute in; batches of such images for engines that calibrate.
     """
 
-    module: Raw
+    module: Decoded
     size: tuple[int, int]
     precision: str
     calibration: Iterable[Tensor] | None = None
 
     def program(self) -> Program:
         """What exporters want of it, for batches of any size."""
-        example = torch.zeros(2, 3, *self.size)
-        return Program(self.module, example, {0: torch.export.Dim("batch")}, {}, ())
+        return Program(self.module, self.example(), BATCH, {}, ())
+
+    def example(self) -> Tensor:
+        """Two images: one would be taken for a constant."""
+        return torch.zeros(2, 3, *self.size)
 
 
 def run_eager(network: Network) -> Engine:
@@ -63,18 +70,13 @@ def run_cuda_graphs(network: Network) -> Engine:
 
     def run(batch: Tensor) -> tuple[Tensor, Tensor]:
         torch.compiler.cudagraph_mark_step_begin()
-        logits, deltas, _ = compiled(batch.contiguous(memory_format=torch.channels_last))
-        return logits.clone(), deltas.clone()  # the next call writes where they lie
+        return compiled(batch.contiguous(memory_format=torch.channels_last))
 
     return Engine(run)
 
 
 def _in_torch(module: nn.Module | Callable[..., Any]) -> Run:
-    def run(batch: Tensor) -> tuple[Tensor, Tensor]:
-        logits, deltas, _ = module(batch.contiguous(memory_format=torch.channels_last))
-        return logits, deltas
-
-    return run
+    return lambda batch: module(batch.contiguous(memory_format=torch.channels_last))
 
 
 def run_onnxruntime(network: Network) -> Engine:
@@ -89,11 +91,11 @@ def run_onnxruntime(network: Network) -> Engine:
         size = path.stat().st_size
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     (images,) = session.get_inputs()
-    wanted = list(network.module.outputs[:2])
+    wanted = list(network.module.outputs)
 
     def run(batch: Tensor) -> tuple[Tensor, Tensor]:
-        logits, deltas = session.run(wanted, {images.name: batch.numpy()})
-        return torch.from_numpy(logits), torch.from_numpy(deltas)
+        boxes, scores = session.run(wanted, {images.name: batch.numpy()})
+        return torch.from_numpy(boxes), torch.from_numpy(scores)
 
     return Engine(run, size, own_threads=True)
 
@@ -109,10 +111,7 @@ def run_openvino(network: Network) -> Engine:
     core = openvino.Core()
     if network.precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise ValueError("this processor has no bfloat16: choose float32 or int8")
-    model = openvino.convert_model(network.program().trace())
-    model.reshape([-1, 3, *network.size])
-    if network.calibration is not None:
-        model = quantise(model, network.calibration)
+    model = _openvino_of(network)
     options = {
         "INFERENCE_PRECISION_HINT": "bf16" if network.precision == "bfloat16" else "f32",
         "PERFORMANCE_HINT": "LATENCY",
@@ -126,9 +125,52 @@ def run_openvino(network: Network) -> Engine:
         fixed.reshape([batch, 3, *network.size])
         return core.compile_model(fixed, "CPU", options)
 
+    @cache
+    def request(batch: int, thread: int) -> Any:
+        """Memory for what goes in and comes out; two threads cannot share it."""
+        return ready(batch).create_infer_request()
+
     def run(batch: Tensor) -> tuple[Tensor, Tensor]:
-        found = ready(len(batch))(batch.numpy(), share_inputs=True)
+        found = request(len(batch), get_ident()).infer([batch.numpy()], share_inputs=True, share_outputs=True)
         return torch.from_numpy(found[0]), torch.from_numpy(found[1])
 
     size = sum(node.get_byte_size() for node in model.get_ops() if node.get_type_name() == "Constant")
     return Engine(run, size, own_threads=True)
+
+
+class _Predict(nn.Module):
+    """The first half of a level, as a graph of its own."""
+
+    def __init__(self, level: Raw) -> None:
+        super().__init__()
+        self.level = level
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.level.predict(images)
+
+
+class _Decode(_Predict):
+    """The second."""
+
+    def forward(self, logits: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
+        return self.level.decode(logits, deltas)
+
+
+def _openvino_of(network: Network) -> Any:
+    """An `openvino.Model` for batches of any size, its convolutions in 8 bits where there is something to calibrate on.
+
+    Boxes and scores are a graph of their own until then: a box of 8 bits is off by pixels.
+    """
+    import openvino
+
+    first, last = _Predict(network.module), _Decode(network.module)
+    with torch.no_grad():
+        between = first(network.example())
+    model = openvino.convert_model(trace(first, (network.example(),), BATCH))
+    then = openvino.convert_model(trace(last, between, BATCH))
+    model.reshape([-1, 3, *network.size])
+    if network.calibration is not None:
+        model = quantise(model, network.calibration)
+    for wanted, found in zip(then.get_parameters(), model.get_results(), strict=True):
+        wanted.output(0).replace(found.input_value(0))
+    return openvino.Model(then.get_results(), model.get_parameters())

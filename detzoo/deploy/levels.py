@@ -44,13 +44,14 @@ class Raw(nn.Module):
         self.model = _in_precision(model, dtype)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        return (*self._predict(images), self.default_boxes)
+        return (*self.predict(images), self.default_boxes)
 
-    def _predict(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def predict(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and deltas."""
         logits, deltas, *_ = self.model.predict(self.inputs(images).to(self.dtype))
         return logits.float(), deltas.float()
 
-    def _decode(self, logits: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
+    def decode(self, logits: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
         """Boxes [B, A, 4] in pixels of the network's input, and scores [B, A, C - 1]."""
         return self.model.coder.decode(deltas, self.default_boxes), self.model.loss.scores(logits)
 
@@ -67,7 +68,7 @@ class Decoded(Raw):
     outputs = ("boxes", "scores")
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        boxes, scores = self._decode(*self._predict(images))
+        boxes, scores = self.decode(*self.predict(images))
         return self._back(boxes, images), scores
 
 
@@ -115,7 +116,7 @@ class Suppressed(Raw):
         self.register_buffer("worth", torch.arange(self.candidates, 0, -1), persistent=False)  # of a place among them
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        boxes, *rest = self._suppress(*self._decode(*self._predict(images)))
+        boxes, *rest = self._suppress(*self.decode(*self.predict(images)))
         return self._back(boxes, images), *rest
 
     def _suppress(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, ...]:

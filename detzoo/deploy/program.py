@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from ..packages import package
@@ -34,16 +34,26 @@ class Program(NamedTuple):
     images: Sequence[Tensor]
 
     def trace(self) -> ExportedProgram:
-        """The graph of aten operators.
+        """See `trace`."""
+        return trace(self.module, (self.example,), self.dynamic)
 
-        Activations of the module are no longer computed in place: a graph knows no such thing, and tracing it takes
-        thrice as long.
-        """
-        for layer in self.module.modules():
-            if getattr(layer, "inplace", False):
-                layer.inplace = False
-        with torch.no_grad(), quiet():
-            return torch.export.export(self.module, (self.example,), dynamic_shapes=(self.dynamic or None,))
+
+def trace(module: nn.Module, examples: tuple[Tensor, ...], dynamic: dict[int, Dim]) -> ExportedProgram:
+    """The graph of aten operators.
+
+    Activations of the module are no longer computed in place: a graph knows no such thing, and tracing it takes thrice
+    as long.
+
+    Args:
+        module: in eval mode.
+        examples: what it is given.
+        dynamic: dimensions of each of them that may be other ones.
+    """
+    for layer in module.modules():
+        if getattr(layer, "inplace", False):
+            layer.inplace = False
+    with torch.no_grad(), quiet():
+        return torch.export.export(module, examples, dynamic_shapes=(dynamic or None,) * len(examples))
 
 
 class Tolerance(NamedTuple):
