@@ -14,6 +14,7 @@ from .levels import Decoded, Raw
 from .program import Program, trace
 from .quantise import quantise
 from .to_onnx import write_onnx
+from .to_openvino import core
 
 Run = Callable[[Tensor], tuple[Tensor, Tensor]]
 BATCH = {0: torch.export.Dim("batch")}  # the dimension that may be any
@@ -106,11 +107,9 @@ def run_openvino(network: Network) -> Engine:
     Raises:
         ValueError: where the processor does not compute in bfloat16: OpenVINO would take float32 without a word.
     """
-    import openvino
-
-    core = openvino.Core()
-    if network.precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if network.precision == "bfloat16" and "BF16" not in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise ValueError("this processor has no bfloat16: choose float32 or int8")
+    core()  # before those that quantisation makes for itself
     model = _openvino_of(network)
     options = {
         "INFERENCE_PRECISION_HINT": "bf16" if network.precision == "bfloat16" else "f32",
@@ -123,7 +122,7 @@ def run_openvino(network: Network) -> Engine:
         """For batches of one size: a fifth faster than for any. Weights are shared."""
         fixed = model.clone()
         fixed.reshape([batch, 3, *network.size])
-        return core.compile_model(fixed, "CPU", options)
+        return core().compile_model(fixed, "CPU", options)
 
     @cache
     def request(batch: int, thread: int) -> Any:

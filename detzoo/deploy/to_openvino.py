@@ -1,7 +1,9 @@
 """OpenVINO's own format, two files, by way of ONNX."""
 
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 
@@ -10,6 +12,18 @@ from .inputs import AnyImages, antialias_by_products
 from .keep import keep
 from .program import EXACT, HALF, Precision, Program, Run, Target
 from .to_onnx import write_onnx
+
+
+@cache
+def core() -> Any:
+    """The one `openvino.Core` of this process, which lives as long.
+
+    Each has a stack of its own for signals, and puts back the one it found: of two that go in the order in which they
+    came, the second puts back what the first one freed, and the next signal ends the process (OpenVINO 2026.4).
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def write_openvino(program: Program, path: Path) -> None:
@@ -39,10 +53,7 @@ def _write(program: Program, path: Path, half: bool) -> None:
 
 def open_openvino(path: Path) -> Run:
     """A file in OpenVINO, on the CPU, in float32: where a processor has bfloat16, OpenVINO takes that unless told."""
-    import openvino
-
-    options = {"INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(path, "CPU", options)
+    compiled = core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda images: [torch.from_numpy(x.copy()) for x in compiled(images.numpy()).values()]
 
 

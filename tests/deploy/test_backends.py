@@ -2,7 +2,10 @@
 
 import builtins
 import copy
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -14,6 +17,7 @@ from detzoo.data import SyntheticDataset, evaluation_loader
 from detzoo.deploy import engines
 from detzoo.deploy.backends import BACKENDS, Accelerated, accelerate
 from detzoo.deploy.look_trained import look_trained
+from detzoo.deploy.to_openvino import core
 from detzoo.engine.evaluate import evaluate
 from detzoo.metrics import METRICS
 from detzoo.models import build_ssd
@@ -86,19 +90,15 @@ def test_boxes_are_decoded_in_full_precision(model, images):
 
 
 def _has_bfloat16() -> bool:
-    import openvino
-
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def test_bfloat16_where_there_is_none_is_refused(model, monkeypatch):
-    import openvino
-
     class Old:
         def get_property(self, device: str, name: str) -> list[str]:
             return ["FP32", "INT8"]
 
-    monkeypatch.setattr(openvino, "Core", Old)
+    monkeypatch.setattr(engines, "core", Old)
     with pytest.raises(ValueError, match="no bfloat16: choose float32 or int8"):
         accelerate(model, "openvino", "bfloat16")
 
@@ -157,6 +157,30 @@ def test_logits_are_asked_of_the_model_itself(model):
     fast = accelerate(model, "eager")
     with pytest.raises(ValueError, match="gives boxes and scores, no logits: call detect, or predict of the model"):
         fast.predict(torch.zeros(1, 3, 96, 96))
+
+
+SIGNALLED = """
+import faulthandler, os, signal, torch
+from detzoo.deploy.backends import accelerate
+from detzoo.deploy.look_trained import look_trained
+from detzoo.models import SSDConfig, build_ssd
+
+faulthandler.enable()  # it, too, wants a stack of its own for signals
+model = look_trained(build_ssd(SSDConfig(**CONFIG)), candidates=50)
+first = accelerate(model, "openvino")
+first.detect([torch.zeros(3, 96, 96, dtype=torch.uint8)])
+second = accelerate(model, "openvino")
+del first
+del second
+signal.signal(signal.SIGCHLD, lambda *arguments: print("alive"))
+os.kill(os.getpid(), signal.SIGCHLD)
+"""
+
+
+def test_signals_arrive_after_detectors_went(small_config):
+    program = SIGNALLED.replace("CONFIG", repr(asdict(replace(small_config, num_classes=4))))
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.returncode == 0 and "alive" in ended.stdout, ended.stderr
 
 
 def test_two_threads_do_not_share_an_answer(model, images):
