@@ -160,7 +160,7 @@ def test_logits_are_asked_of_the_model_itself(model):
 
 
 SIGNALLED = """
-import faulthandler, os, signal, torch
+import faulthandler, gc, os, signal, torch
 from detzoo.deploy.backends import accelerate
 from detzoo.deploy.look_trained import look_trained
 from detzoo.models import SSDConfig, build_ssd
@@ -170,8 +170,11 @@ model = look_trained(build_ssd(SSDConfig(**CONFIG)), candidates=50)
 first = accelerate(model, "openvino")
 first.detect([torch.zeros(3, 96, 96, dtype=torch.uint8)])
 second = accelerate(model, "openvino")
+second.detect([torch.zeros(3, 96, 96, dtype=torch.uint8)])
 del first
+gc.collect()
 del second
+gc.collect()
 signal.signal(signal.SIGCHLD, lambda *arguments: print("alive"))
 os.kill(os.getpid(), signal.SIGCHLD)
 """
