@@ -1,0 +1,43 @@
+"""Convolutions with fewer products say what the plain ones say, and stand where they are worth it."""
+
+import pytest
+import torch
+from torch import nn
+
+from detzoo.deploy.winograd import Winograd, fits, with_winograd
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (7, 10), (1, 1), (2, 5), (19, 3)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_same_sums(height, width, bias):
+    torch.manual_seed(0)
+    plain = nn.Conv2d(12, 20, 3, padding=1, bias=bias)
+    images = torch.randn(2, 12, height, width)
+    found = Winograd(plain)(images)
+    assert found.shape == (2, 20, height, width)
+    torch.testing.assert_close(found, plain(images), rtol=0, atol=5e-6)
+
+
+def test_rounded_by_a_bit_or_two_more_than_the_direct_sum():
+    torch.manual_seed(0)
+    plain = nn.Conv2d(256, 64, 3, padding=1)
+    images = torch.randn(1, 256, 16, 16).relu()
+    exact = nn.functional.conv2d(images.double(), plain.weight.double(), plain.bias.double(), padding=1)
+    worst = [float((form(images) - exact).abs().max().detach()) for form in (Winograd(plain), plain)]
+    assert 0 < worst[0] < 4 * worst[1]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"stride": 2}, {"padding": 0}, {"dilation": 2}, {"groups": 4}, {"padding_mode": "reflect"}, {"kernel_size": 5}],
+    ids=str,
+)
+def test_other_convolutions_stay(options):
+    assert not fits(nn.Conv2d(**{"in_channels": 8, "out_channels": 8, "kernel_size": 3, "padding": 1, **options}))
+
+
+def test_only_where_it_is_worth_it():
+    first, second = (nn.Conv2d(8, channels, 3, padding=1) for channels in (8, 16))
+    network = nn.Sequential(first, nn.Sequential(second))
+    assert with_winograd(network, least=128) is network
+    assert network[0] is first and isinstance(network[1][0], Winograd)
