@@ -18,7 +18,6 @@ from .to_openvino import core
 from .winograd import with_winograd
 
 Run = Callable[[Tensor], tuple[Tensor, Tensor]]
-WORTH_IT_EAGER, WORTH_IT_COMPILED = 1 << 17, 1 << 14  # see `with_winograd`; a compiler joins the transforms
 BATCH = {0: torch.export.Dim("batch")}  # the dimension that may be any
 
 
@@ -58,18 +57,18 @@ class Network(NamedTuple):
 
 def run_eager(network: Network) -> Engine:
     """PyTorch, with channels last in memory: what the kernels of CPUs and of half precision on GPUs are made for."""
-    return Engine(_in_torch(_for_torch(network, WORTH_IT_EAGER)))
+    return Engine(_in_torch(_for_torch(network)))
 
 
 def run_compiled(network: Network) -> Engine:
     """`torch.compile`, weights taken for constants; the first batches take minutes."""
-    module = _for_torch(network, WORTH_IT_COMPILED)
+    module = _for_torch(network)
     return Engine(_in_torch(torch.compile(module, options={"freezing": True})))
 
 
 def run_cuda_graphs(network: Network) -> Engine:
     """`torch.compile` with CUDA graphs: no time between kernels, which is most of it for small batches."""
-    compiled = torch.compile(_for_torch(network, WORTH_IT_COMPILED), mode="reduce-overhead")
+    compiled = torch.compile(_for_torch(network), mode="reduce-overhead")
 
     def run(batch: Tensor) -> tuple[Tensor, Tensor]:
         torch.compiler.cudagraph_mark_step_begin()
@@ -78,12 +77,12 @@ def run_cuda_graphs(network: Network) -> Engine:
     return Engine(run)
 
 
-def _for_torch(network: Network, least: int) -> nn.Module:
+def _for_torch(network: Network) -> nn.Module:
     """The network as PyTorch computes it soonest, see `with_winograd`; kernels of other types and devices are their
     own matter.
     """
     if network.precision == "float32" and network.module.default_boxes.device.type == "cpu":
-        with_winograd(network.module, least)
+        with_winograd(network.module)
     return network.module.to(memory_format=torch.channels_last)
 
 
