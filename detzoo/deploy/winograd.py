@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 # F(4 x 4, 3 x 3) of Lavin and Gray (arXiv:1509.09308, section 4.3): tiles of 4 x 4 results from 6 x 6 pixels. Along
-# each axis, six pixels times three of a kernel are, after PIXELS and KERNEL, as many products, and RESULTS adds them up.
+# each axis, six pixels times three of a kernel are, after PIXELS and KERNEL, as many products; RESULTS adds them up.
 SIDE, REACH = 4, 6
 PIXELS = (
     (4, 0, -5, 0, 1, 0),
