@@ -43,7 +43,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="boxes of an image that enter suppression (default: five for each that may leave, at least 1000)",
     )
     parser.add_argument(
-        "--images", nargs="+", type=Path, metavar="FILE", default=[], help="to compare with (default: drawn pictures)"
+        "--images",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        default=[],
+        help="to compare with (default: drawn pictures), and for int8 to calibrate on: some hundred like those to come",
     )
 
 

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .levels import Decoded, Raw
-from .program import Program, trace
+from .levels import Decoded
+from .program import Program
 from .quantise import quantise
 from .to_onnx import write_onnx
-from .to_openvino import core
+from .to_openvino import core, halves, joined
 from .winograd import with_winograd
 
 Run = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -48,7 +48,7 @@ class Network(NamedTuple):
 
     def program(self) -> Program:
         """What exporters want of it, for batches of any size."""
-        return Program(self.module, self.example(), BATCH, {}, ())
+        return Program(self.module, self.example(), BATCH, {})
 
     def example(self) -> Tensor:
         """Two images: one would be taken for a constant."""
@@ -147,39 +147,12 @@ def run_openvino(network: Network) -> Engine:
     return Engine(run, size, own_threads=True)
 
 
-class _Predict(nn.Module):
-    """The first half of a level, as a graph of its own."""
-
-    def __init__(self, level: Raw) -> None:
-        super().__init__()
-        self.level = level
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.level.predict(images)
-
-
-class _Decode(_Predict):
-    """The second."""
-
-    def forward(self, logits: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
-        return self.level.decode(logits, deltas)
-
-
 def _openvino_of(network: Network) -> Any:
-    """An `openvino.Model` for batches of any size, its convolutions in 8 bits where there is something to calibrate on.
-
-    Boxes and scores are a graph of their own until then: a box of 8 bits is off by pixels.
-    """
+    """An `openvino.Model` for batches of any size, in 8 bits where there is something to calibrate on."""
     import openvino
 
-    first, last = _Predict(network.module), _Decode(network.module)
-    with torch.no_grad():
-        between = first(network.example())
-    model = openvino.convert_model(trace(first, (network.example(),), BATCH))
-    then = openvino.convert_model(trace(last, between, BATCH))
-    model.reshape([-1, 3, *network.size])
+    first, last = map(openvino.convert_model, halves(network.module, network.example(), BATCH))
+    first.reshape([-1, 3, *network.size])
     if network.calibration is not None:
-        model = quantise(model, network.calibration)
-    for wanted, found in zip(then.get_parameters(), model.get_results(), strict=True):
-        wanted.output(0).replace(found.input_value(0))
-    return openvino.Model(then.get_results(), model.get_parameters())
+        first = quantise(first, network.calibration)
+    return joined(first, last)

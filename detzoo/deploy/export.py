@@ -23,7 +23,7 @@ from ..version import __version__
 from .check import compare
 from .inputs import INPUTS
 from .levels import LEVELS, Raw
-from .program import Precision, Program, Target
+from .program import Precision, Program, Target, check_packages
 from .to_executorch import EXECUTORCH
 from .to_onnx import ONNX
 from .to_openvino import OPENVINO
@@ -71,7 +71,8 @@ def export(
         precision: one that the target has.
         dynamic_batch: it takes any number of images; else `batch` of them.
         batch: how many images, where the number is fixed.
-        images: [3, H, W] RGB bytes to compare with, as the detector will see them; drawn by default.
+        images: [3, H, W] RGB bytes to compare with, as the detector will see them; drawn by default. For int8 some
+            hundred like those to come: it chooses its steps by what the network makes of these.
         candidates: of each image, that enter suppression in the graph; see `Suppressed`.
         name: of the model, to be written down in the file.
 
@@ -82,7 +83,12 @@ def export(
     path = Path(path)
     target, kind = _chosen(to, level, inputs, precision)
     _check_request(path, to, target, dynamic_batch, batch, level, candidates)
+    if kind.calibrates and images is None:
+        raise ValueError(
+            f"{precision} is calibrated on images like those to come: pass some hundred (images=, --images)"
+        )
     target.check_installed()
+    check_packages(kind.needs, kind.extra)
     pictures = list(images) if images is not None else drawn_pictures()
     check_images(pictures)
     reference = copy.deepcopy(model).eval().cpu().requires_grad_(False)
@@ -94,7 +100,8 @@ def export(
     sizes = {2: Dim("height", min=2), 3: Dim("width", min=2)} if inputs == "images" else {}
     dynamic = ({0: Dim("batch", min=1)} if dynamic_batch else {}) | sizes
     example = torch.zeros_like(batches[1 if dynamic_batch else 0])  # two images: one would be taken for a constant
-    program = Program(module.eval(), example, dynamic, facts_of(model, level, inputs, name), pictures)
+    calibration = batches_of(reference.preprocess, pictures, inputs, [1] * len(pictures)) if kind.calibrates else ()
+    program = Program(module.eval(), example, dynamic, facts_of(model, level, inputs, name), calibration)
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:

@@ -44,14 +44,18 @@ class Raw(nn.Module):
         self.model = _in_precision(model, dtype)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        return (*self.predict(images), self.default_boxes)
+        return self.finish(*self.predict(images), images)
+
+    def finish(self, logits: Tensor, deltas: Tensor, images: Tensor) -> tuple[Tensor, ...]:
+        """The outputs, from what `predict` gives for these images."""
+        return logits, deltas, self.default_boxes
 
     def predict(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and deltas."""
         logits, deltas, *_ = self.model.predict(self.inputs(images).to(self.dtype))
         return logits.float(), deltas.float()
 
-    def decode(self, logits: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
+    def _decode(self, logits: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
         """Boxes [B, A, 4] in pixels of the network's input, and scores [B, A, C - 1]."""
         return self.model.coder.decode(deltas, self.default_boxes), self.model.loss.scores(logits)
 
@@ -67,8 +71,9 @@ class Decoded(Raw):
 
     outputs = ("boxes", "scores")
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        boxes, scores = self.decode(*self.predict(images))
+    def finish(self, logits: Tensor, deltas: Tensor, images: Tensor) -> tuple[Tensor, ...]:
+        """See `Raw.finish`."""
+        boxes, scores = self._decode(logits, deltas)
         return self._back(boxes, images), scores
 
 
@@ -115,8 +120,9 @@ class Suppressed(Raw):
         self.register_buffer("level", torch.repeat_interleave(torch.tensor(self.level_sizes)), persistent=False)
         self.register_buffer("worth", torch.arange(self.candidates, 0, -1), persistent=False)  # of a place among them
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        boxes, *rest = self._suppress(*self.decode(*self.predict(images)))
+    def finish(self, logits: Tensor, deltas: Tensor, images: Tensor) -> tuple[Tensor, ...]:
+        """See `Raw.finish`."""
+        boxes, *rest = self._suppress(*self._decode(logits, deltas))
         return self._back(boxes, images), *rest
 
     def _suppress(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, ...]:

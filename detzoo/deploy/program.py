@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -23,22 +23,22 @@ Run = Callable[[Tensor], list[Tensor]]  # images to the outputs of a level
 class Program(NamedTuple):
     """A detector about to be written: a level, what it may be given, and what is to be known of it.
 
-    `example` is a batch of images; `dynamic` its dimensions that may be other ones; `metadata` texts by name; `images`
-    [3, H, W] of bytes, for those that calibrate.
+    `example` is a batch of images; `dynamic` its dimensions that may be other ones; `metadata` texts by name;
+    `calibration` batches of images like those to come, for precisions that want them.
     """
 
     module: Raw
     example: Tensor
     dynamic: dict[int, Dim]
     metadata: dict[str, str]
-    images: Sequence[Tensor]
+    calibration: Iterable[Tensor] = ()
 
     def trace(self) -> ExportedProgram:
         """See `trace`."""
-        return trace(self.module, (self.example,), self.dynamic)
+        return trace(self.module, (self.example,), (self.dynamic,))
 
 
-def trace(module: nn.Module, examples: tuple[Tensor, ...], dynamic: dict[int, Dim]) -> ExportedProgram:
+def trace(module: nn.Module, examples: tuple[Tensor, ...], dynamic: tuple[dict[int, Dim], ...]) -> ExportedProgram:
     """The graph of aten operators.
 
     Activations of the module are no longer computed in place: a graph knows no such thing, and tracing it takes thrice
@@ -53,7 +53,7 @@ def trace(module: nn.Module, examples: tuple[Tensor, ...], dynamic: dict[int, Di
         if getattr(layer, "inplace", False):
             layer.inplace = False
     with torch.no_grad(), quiet():
-        return torch.export.export(module, examples, dynamic_shapes=(dynamic or None,) * len(examples))
+        return torch.export.export(module, examples, dynamic_shapes=tuple(dims or None for dims in dynamic))
 
 
 class Tolerance(NamedTuple):
@@ -71,14 +71,21 @@ class Tolerance(NamedTuple):
 EXACT = Tolerance(relative=1e-4, pixels=0.01, score=1e-4, strays=0)
 HALF = Tolerance(relative=0.02, pixels=2, score=0.02, strays=5)  # 11 bits, rounded in each of some dozen layers
 BFLOAT = Tolerance(relative=0.1, pixels=8, score=0.1, strays=20)  # 8 bits
+INTEGER = Tolerance(relative=0.5, pixels=16, score=0.25, strays=40)  # 256 steps: accuracy is to be measured
 
 
 class Precision(NamedTuple):
-    """How a target writes a program in some precision; the network is in `dtype` before it is traced."""
+    """How a target writes a program in some precision; the network is in `dtype` before it is traced. `needs` are
+    packages that only this precision wants, and the `extra` of detzoo that brings them; it `calibrates` if it has to
+    see images like those to come.
+    """
 
     dtype: torch.dtype
     write: Callable[[Program, Path], None]
     tolerance: Tolerance
+    needs: tuple[str, ...] = ()
+    extra: str = ""
+    calibrates: bool = False
 
 
 class Target(NamedTuple):
@@ -101,8 +108,13 @@ class Target(NamedTuple):
 
     def check_installed(self) -> None:
         """Raise a ValueError that says what to install if a package is missing."""
-        for name in self.needs:
-            package(name, self.extra)
+        check_packages(self.needs, self.extra)
+
+
+def check_packages(names: Sequence[str], extra: str) -> None:
+    """Raise a ValueError that says what to install if one is missing."""
+    for name in names:
+        package(name, extra)
 
 
 @contextmanager

@@ -1,10 +1,11 @@
 """ONNX, by `torch.onnx`'s exporter of `torch.export` graphs, and ONNX Runtime to check it with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.export import Dim, ExportedProgram
 
 from .keep import keep
 from .program import EXACT, HALF, Precision, Program, Run, Target, quiet
@@ -12,18 +13,25 @@ from .program import EXACT, HALF, Precision, Program, Run, Target, quiet
 
 def write_onnx(program: Program, path: Path) -> None:
     """One file, weights inside."""
+    written = onnx_of(program.trace(), ["images"], program.module.outputs, (program.dynamic,))
+    written.model.metadata_props.update(program.metadata)
+    written.save(str(path), external_data=False)
+
+
+def onnx_of(
+    traced: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str], dynamic: tuple[dict[int, Dim], ...]
+) -> torch.onnx.ONNXProgram:
+    """A graph with these names of what goes in and comes out, and of the dimensions that may be any."""
     with quiet():
-        written = torch.onnx.export(
-            program.trace(),
+        return torch.onnx.export(
+            traced,
             dynamo=True,
-            input_names=["images"],
-            output_names=list(program.module.outputs),
-            dynamic_shapes=(program.dynamic,) if program.dynamic else None,  # their names
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes=dynamic if any(dynamic) else None,
             custom_translation_table={torch.ops.detzoo.keep.default: _keep()},
             verbose=False,
         )
-    written.model.metadata_props.update(program.metadata)
-    written.save(str(path), external_data=False)
 
 
 def open_onnx(path: Path) -> Run:

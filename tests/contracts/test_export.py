@@ -46,7 +46,7 @@ def test_every_model_says_the_same_in_onnx_at_all_levels(name, tmp_path):
     model = look_trained(detzoo.get_model(name, num_classes=5)).requires_grad_(False)
     module = AllLevels(copy.deepcopy(model), keep=keep).eval()
     batches = batches_of(model.preprocess, drawn_pictures(), "pixels", (1, 2, 3))
-    write_onnx(Program(module, batches[1], {0: Dim("batch", min=1)}, {}, ()), tmp_path / "model.onnx")
+    write_onnx(Program(module, batches[1], {0: Dim("batch", min=1)}, {}), tmp_path / "model.onnx")
     session = open_onnx(tmp_path / "model.onnx")
     for level, part in LEVELS.items():
         places = [place for place, (of, _) in enumerate(OUTPUTS) if of == level]

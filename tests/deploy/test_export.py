@@ -217,6 +217,7 @@ def test_a_file_that_says_something_else_is_not_written(model, tmp_path, monkeyp
         ({"dynamic_batch": False, "batch": 0}, "at least 1"),
         ({"candidates": 0}, "at least 1"),
         ({"candidates": 9, "level": "raw"}, "which level 'raw' has not"),
+        ({"to": "openvino", "file": "x.xml", "precision": "int8"}, "int8 is calibrated on images like those to come"),
         ({"images": []}, "no images"),
     ],
     ids=str,
@@ -310,6 +311,18 @@ def test_openvino(onnx, model, images, tmp_path, precision):
         for mine, theirs in zip(found, wanted, strict=True):  # of scores equal to six digits, either may come first
             pair = match(mine, theirs, EXACT)
             assert len(mine["labels"]) == len(theirs["labels"]) > 10 and len(pair.found) == len(pair.wanted) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("level", "inputs"), [("raw", "tensor"), ("decoded", "images"), ("nms", "pixels")])
+def test_openvino_in_integers(onnx, model, images, tmp_path, level, inputs):
+    pytest.importorskip("nncf", reason="needs pip install detzoo[int8]")
+    options = {"to": "openvino", "level": level, "inputs": inputs, "images": list(images)}
+    whole, eighth = tmp_path / "whole.xml", tmp_path / "int8.xml"
+    exact = export(model, whole, **options).differences
+    rounded = export(model, eighth, precision="int8", **options).differences
+    assert rounded.keys() == exact.keys() and any(rounded[name] > 10 * exact[name] for name in exact)
+    assert "i8" in eighth.read_text() and "i8" not in whole.read_text(), "weights are in 8 bits"
 
 
 @pytest.mark.slow
