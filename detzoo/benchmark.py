@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from .components.preprocess import ToRGB
-from .data import DATASETS, DetectionDataset, SyntheticDataset, evaluation_loader
+from .data import DATASETS, DetectionDataset, evaluation_loader
 from .deploy.backends import BACKENDS, Accelerated, accelerate
-from .deploy.look_trained import look_trained
+from .deploy.look_trained import drawn_pictures, look_trained
 from .engine.evaluate import evaluate
 from .lookup import build_part, suggest
 from .metrics import METRICS
@@ -248,7 +248,7 @@ def _data(options: argparse.Namespace) -> tuple[DetectionDataset | None, Detecti
 
 def _pictures(data: DetectionDataset | None, count: int) -> list[Tensor]:
     if data is None:
-        data = SyntheticDataset(count, size=PHOTOGRAPH)
+        return drawn_pictures(count, PHOTOGRAPH)
     return [_image(data, index % len(data)) for index in range(count)]
 
 

@@ -3,9 +3,7 @@
 import torchvision.models.detection as theirs
 from torch import Tensor, nn
 
-from detzoo.components.preprocess import ToRGB
-from detzoo.data import SyntheticDataset
-from detzoo.deploy.look_trained import CANDIDATES, look_trained
+from detzoo.deploy.look_trained import CANDIDATES, drawn_pictures, look_trained
 from detzoo.importers import torchvision
 from detzoo.models import MODELS, SSD, get_model
 
@@ -19,8 +17,7 @@ __all__ = ["CANDIDATES", "MODELS_OF_BOTH", "both", "drawn", "photographs"]
 
 def photographs(count: int, seed: int = 0) -> list[Tensor]:
     """Pictures of shapes, [3, 480, 640] bytes each."""
-    shapes = SyntheticDataset(count, seed, size=PHOTOGRAPH)
-    return [ToRGB()(shapes.open_image(index)).contiguous() for index in range(count)]
+    return drawn_pictures(count, PHOTOGRAPH, seed)
 
 
 def drawn(name: str, candidates: int = CANDIDATES) -> SSD:

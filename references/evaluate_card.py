@@ -21,7 +21,7 @@ from detzoo.engine.report import CONFIG, FREE
 from detzoo.files import write_text
 from detzoo.lookup import build_part, split_part
 from detzoo.models import MODELS, SSDConfig
-from detzoo.models.checkpoint import BEST
+from detzoo.models.checkpoint import checkpoint_in
 from detzoo.models.entry import NETWORK
 from detzoo.models.opening import named_weights
 
@@ -65,7 +65,7 @@ def card_of(config: EvaluateConfig, network: SSDConfig, data: Data, report: Mapp
         suppression, _ = split_part(config.postprocess or network.postprocess, "postprocess")
         return Trained(
             model=model_name(network),
-            sha256=sha256_of(checkpoint(config.source)),
+            sha256=sha256_of(checkpoint_in(config.source)),
             data=data,
             metrics=metrics,
             per_class=per_class,
@@ -89,10 +89,6 @@ def run_folder(source: str) -> Path | None:
     """The folder of the run that this is, or is a checkpoint of."""
     folder = Path(source) if Path(source).is_dir() else Path(source).parent
     return folder if (folder / CONFIG).is_file() else None
-
-
-def checkpoint(source: str) -> Path:
-    return Path(source) / BEST if Path(source).is_dir() else Path(source)
 
 
 def check_whole(source: str) -> None:

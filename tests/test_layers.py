@@ -18,6 +18,7 @@ FLOORS = [
     {
         "structures",
         "allocator",
+        "arguments",
         "annotations",
         "categories",
         "ops",

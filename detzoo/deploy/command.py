@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..arguments import whole_number
 from ..files import check_free
 from ..models import load
 from .check import describe
@@ -35,10 +36,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", default="float32", help=f"{_precisions()} (default: %(default)s)")
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument("--dynamic-batch", action="store_true", help="any number of images at once (the default)")
-    sizes.add_argument("--batch", type=_count, metavar="N", help="always so many images")
+    sizes.add_argument("--batch", type=whole_number, metavar="N", help="always so many images")
     parser.add_argument(
         "--candidates",
-        type=_count,
+        type=whole_number,
         metavar="N",
         help="boxes of an image that enter suppression (default: five for each that may leave, at least 1000)",
     )
@@ -77,9 +78,3 @@ def run(options: argparse.Namespace, images: Sequence[Tensor]) -> int:
 
 def _precisions() -> str:
     return "; ".join(f"{name}: {', '.join(target.precisions)}" for name, target in TARGETS.items())
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected a whole number from 1 on")
-    return int(text)

@@ -13,9 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.export import Dim
 
-from ..components.preprocess import Preprocess, ToRGB, check_images
+from ..components.preprocess import Preprocess, check_images
 from ..components.resizes import to_bytes
-from ..data import SyntheticDataset
 from ..files import replacing
 from ..lookup import suggest
 from ..models import SSD
@@ -23,6 +22,7 @@ from ..version import __version__
 from .check import compare
 from .inputs import INPUTS
 from .levels import LEVELS, Raw
+from .look_trained import drawn_pictures
 from .program import Precision, Program, Target, check_packages
 from .to_executorch import EXECUTORCH
 from .to_onnx import ONNX
@@ -89,7 +89,7 @@ def export(
         )
     target.check_installed()
     check_packages(kind.needs, kind.extra)
-    pictures = list(images) if images is not None else drawn_pictures()
+    pictures = list(images) if images is not None else drawn_pictures(PICTURES, PICTURE_SIZES[0])
     check_images(pictures)
     reference = copy.deepcopy(model).eval().cpu().requires_grad_(False)
     module = _module(copy.deepcopy(reference), target, kind, level, inputs, candidates)
@@ -163,11 +163,6 @@ def _module(model: SSD, target: Target, kind: Precision, level: str, inputs: str
     if level == "nms":
         return LEVELS["nms"](model, inputs, kind.dtype, candidates=candidates, keep=target.keep)
     return LEVELS[level](model, inputs, kind.dtype)
-
-
-def drawn_pictures() -> list[Tensor]:
-    pictures = SyntheticDataset(PICTURES, size=PICTURE_SIZES[0])
-    return [ToRGB()(pictures.open_image(index)) for index in range(PICTURES)]
 
 
 def batches_of(preprocess: Preprocess, pictures: Sequence[Tensor], inputs: str, counts: Sequence[int]) -> list[Tensor]:

@@ -39,7 +39,7 @@ def look_trained(
         images: [3, H, W] on which it is to look so; drawn ones by default.
     """
     _draw(model, torch.Generator().manual_seed(seed))
-    batch = model.preprocess(_pictures(tuple(model.preprocess.size)) if images is None else list(images))
+    batch = model.preprocess(drawn_pictures(PICTURES, tuple(model.preprocess.size)) if images is None else list(images))
     _normalise(model.eval(), batch)
     maps = model.neck(model.backbone(batch))
     for predictors, spread in ((model.head.classification, LOGIT_SPREAD), (model.head.regression, DELTA_SPREAD)):
@@ -93,9 +93,10 @@ def _normalise(model: SSD, batch: Tensor) -> None:
         handle.remove()
 
 
-def _pictures(size: tuple[int, int]) -> list[Tensor]:
-    pictures = SyntheticDataset(PICTURES, size=size)
-    return [ToRGB()(pictures.open_image(index)) for index in range(PICTURES)]
+def drawn_pictures(count: int, size: tuple[int, int], seed: int = 0) -> list[Tensor]:
+    """Pictures of shapes, [3, H, W] bytes each."""
+    pictures = SyntheticDataset(count, seed, size=size)
+    return [ToRGB()(pictures.open_image(index)).contiguous() for index in range(count)]
 
 
 def _last(predictor: nn.Module) -> nn.Conv2d:

@@ -1,7 +1,6 @@
 """`detzoo predict`: its options, and what it does."""
 
 import argparse
-import math
 import os
 import sys
 from collections import Counter
@@ -10,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ..arguments import fraction, whole_number
 from ..deploy.backends import BACKENDS
 from ..lookup import suggest
 from .detector import SCORE_THRESHOLD, Detector
@@ -52,14 +52,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _add_detector(group: Any) -> None:
     group.add_argument(
         "--score-threshold",
-        type=_fraction,
+        type=fraction,
         default=SCORE_THRESHOLD,
         metavar="S",
         help="least score that is kept (default: %(default)s)",
     )
     group.add_argument(
         "--iou-threshold",
-        type=_fraction,
+        type=fraction,
         metavar="IOU",
         help="a box goes if a better one of its class overlaps it by more (default: the model's)",
     )
@@ -70,8 +70,10 @@ def _add_detector(group: Any) -> None:
         metavar="NAME",
         help="classes that are kept, of the boxes that the model keeps (default: all)",
     )
-    group.add_argument("--top", type=_count, metavar="N", help="boxes that are kept of an image, the best ones")
-    group.add_argument("--frames", type=_count, metavar="N", help="frames that are looked at of a video or camera")
+    group.add_argument("--top", type=whole_number, metavar="N", help="boxes that are kept of an image, the best ones")
+    group.add_argument(
+        "--frames", type=whole_number, metavar="N", help="frames that are looked at of a video or camera"
+    )
 
 
 def _add_engine(group: Any) -> None:
@@ -89,11 +91,11 @@ def _add_engine(group: Any) -> None:
         help=f"images like those to come, for int8; the first {CALIBRATION} are used",
     )
     group.add_argument(
-        "--batch-size", type=_count, default=8, metavar="N", help="images at once (default: %(default)s)"
+        "--batch-size", type=whole_number, default=8, metavar="N", help="images at once (default: %(default)s)"
     )
     group.add_argument(
         "--workers",
-        type=_count,
+        type=whole_number,
         default=WORKERS,
         metavar="N",
         help="threads that read images, and that write pictures, meanwhile (default: %(default)s)",
@@ -118,7 +120,9 @@ def _add_output(group: Any) -> None:
         "--resume", action="store_true", help="go on with what a run that was stopped has finished, if there was one"
     )
     group.add_argument("--shard", metavar="K/N", help="do part K of N, each in a process; torchrun does without")
-    group.add_argument("--shard-size", type=_count, default=1000, metavar="N", help="images that are finished together")
+    group.add_argument(
+        "--shard-size", type=whole_number, default=1000, metavar="N", help="images that are finished together"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -260,19 +264,3 @@ def _formats(given: Sequence[Sequence[str]]) -> list[str]:
 def _words(text: str) -> list[str]:
     """Names in one word of the command line, between commas."""
     return [word for word in (part.strip() for part in text.split(",")) if word]
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected a whole number from 1 on")
-    return int(text)
-
-
-def _fraction(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected a number in [0, 1]")
-    return value

@@ -13,10 +13,10 @@ from torch.export import Dim
 
 import detzoo
 from detzoo.deploy.check import STRAY, compare
-from detzoo.deploy.export import batches_of, drawn_pictures
+from detzoo.deploy.export import PICTURE_SIZES, PICTURES, batches_of
 from detzoo.deploy.keep import keep
 from detzoo.deploy.levels import LEVELS, Suppressed
-from detzoo.deploy.look_trained import look_trained
+from detzoo.deploy.look_trained import drawn_pictures, look_trained
 from detzoo.deploy.program import EXACT, Program
 from detzoo.deploy.to_onnx import open_onnx, write_onnx
 from detzoo.models import MODELS
@@ -45,7 +45,7 @@ def test_every_model_says_the_same_in_onnx_at_all_levels(name, tmp_path):
     torch.manual_seed(0)
     model = look_trained(detzoo.get_model(name, num_classes=5)).requires_grad_(False)
     module = AllLevels(copy.deepcopy(model), keep=keep).eval()
-    batches = batches_of(model.preprocess, drawn_pictures(), "pixels", (1, 2, 3))
+    batches = batches_of(model.preprocess, drawn_pictures(PICTURES, PICTURE_SIZES[0]), "pixels", (1, 2, 3))
     write_onnx(Program(module, batches[1], {0: Dim("batch", min=1)}, {}), tmp_path / "model.onnx")
     session = open_onnx(tmp_path / "model.onnx")
     for level, part in LEVELS.items():
