@@ -33,14 +33,7 @@ from detzoo.engine.run import DEVICES, choose_device, machine
 from detzoo.structures import Detection
 
 THEIRS, AS_IT_IS = "torchvision", "as it is"
-DEFAULT_FORMS = (
-    "eager:float32",
-    "compiled:float32",
-    "onnxruntime:float32",
-    "openvino:float32",
-    "openvino:bfloat16",
-    "openvino:int8",
-)
+DEFAULT_FORMS = ("eager:float32", "onnxruntime:float32", "openvino:float32", "openvino:bfloat16", "openvino:int8")
 CALIBRATION = 16  # images; which numbers int8 rounds to does not change its speed
 CLOCK = "from an image of 480x640 bytes in memory to its boxes"
 Detect = Callable[[Sequence[Tensor]], list[Detection]]
