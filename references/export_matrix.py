@@ -60,9 +60,10 @@ def wanted(options: argparse.Namespace) -> list[Wanted]:
     Raises:
         ValueError: for a precision that none of the formats has.
     """
-    formats = [to for to in options.to if options.precision in TARGETS[to].precisions]
+    offered = {to: TARGETS[to].precisions.get(options.precision) for to in options.to}
+    formats = [to for to, precision in offered.items() if precision is not None and not precision.calibrates]
     if not formats:
-        raise ValueError(f"--precision {options.precision}: none of {', '.join(options.to)} has it")
+        raise ValueError(f"--precision {options.precision}: none of {', '.join(options.to)} has it without calibration")
     return [(to, level) for to in formats for level in options.levels if level in TARGETS[to].levels]
 
 

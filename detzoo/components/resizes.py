@@ -1,8 +1,9 @@
 """Ways to bring images to the network's size. Which one belongs to the weights: a network trained on one sees noise in
 another.
 
-Each takes a batch [B, 3, H, W] of bytes, or of floats in [0, 1], to floats in [0, 1] of the given size and type. Those
-of OpenCV and Pillow are theirs bit for bit, and work on bytes: floats are rounded to 255ths before.
+Each takes a batch [B, C, H, W] of bytes, or of floats in [0, 1], colours together or one by one, to floats in [0, 1] of
+the given size and type. Those of OpenCV and Pillow are theirs bit for bit, and work on bytes: floats are rounded to
+255ths before.
 """
 
 import math

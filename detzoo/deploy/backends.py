@@ -1,8 +1,9 @@
 """Engines that run a detector's network: the same detections, sooner."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from threading import Lock
 from typing import NamedTuple
 
 import torch
@@ -58,13 +59,24 @@ class Accelerated(SSD):
 
     def __init__(self, model: SSD, engine: Engine, device: torch.device, levels: tuple[int, ...]) -> None:
         around = {
-            name: copy.deepcopy(getattr(model, name)).eval().to(device)
+            name: copy.deepcopy(getattr(model, name)).eval().to(device, torch.float32)
             for name in ("matcher", "coder", "loss", "preprocess", "postprocess")
         }
         network = {name: getattr(model, name) for name in ("backbone", "neck", "default_boxes", "head")}
         super().__init__(**network, **around, categories=model.categories)
         self.engine, self.levels = engine, levels
+        self.size = tuple(model.preprocess.size)  # default boxes were computed for it
         self.training = False
+
+    gives_losses = False
+
+    def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> "Accelerated":
+        """Nothing: `to`, `half` and the like would change the network it was made from, and not the engine.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("a network in another engine stays where and as it is: accelerate(model, device=...) anew")
 
     def train(self, mode: bool = True) -> "Accelerated":
         """Nothing, for False; the network is somebody else's.
@@ -79,8 +91,13 @@ class Accelerated(SSD):
     @torch.no_grad()
     def detect(self, images: Images) -> list[Detection]:
         """See `SSD.detect`."""
-        with _one_thread() if self.engine.own_threads else nullcontext():
+        with _ONE_THREAD if self.engine.own_threads else nullcontext():
             batch = self.preprocess(images)
+            if tuple(batch.shape[-2:]) != self.size:
+                raise ValueError(
+                    f"this network was made ready for {_pixels(self.size)}, and its preprocessing gave "
+                    f"{_pixels(batch.shape[-2:])}"
+                )
             boxes, scores = self.engine.run(batch)
             found = self.postprocess(scores, boxes, tuple(batch.shape[-2:]), self.levels)
             return self.preprocess.undo(found, images)
@@ -97,15 +114,33 @@ class Accelerated(SSD):
         )
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """PyTorch in this thread without others, see `Engine.own_threads`."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+class _OneThread:
+    """PyTorch in this thread without others, see `Engine.own_threads`.
+
+    Their number is the process's: where several are inside, each puts back what the first one found.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.inside, self.threads = Lock(), 0, 1
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.inside == 0:
+                self.threads = torch.get_num_threads()
+            self.inside += 1
+            torch.set_num_threads(1)
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            torch.set_num_threads(self.threads)
+
+
+_ONE_THREAD = _OneThread()
+
+
+def _pixels(size: Sequence[int]) -> str:
+    return f"{size[0]}x{size[1]} pixels"
 
 
 def accelerate(
@@ -132,8 +167,9 @@ def accelerate(
     """
     device = torch.device(device)
     chosen = _choose(backend, precision, device, calibrated=calibration is not None)
-    module = Decoded(copy.deepcopy(model).eval().to("cpu"), "tensor", chosen.precisions[precision]).eval().to(device)
-    batches = None if calibration is None else (model.preprocess([image]) for image in calibration)
+    whole = copy.deepcopy(model).eval().to("cpu", torch.float32)
+    batches = None if calibration is None else (whole.preprocess([image.cpu()]) for image in calibration)
+    module = Decoded(whole, "tensor", chosen.precisions[precision]).eval().to(device)
     engine = chosen.start(Network(module, tuple(model.preprocess.size), precision, batches))
     return Accelerated(model, engine, device, module.level_sizes)
 

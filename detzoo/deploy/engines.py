@@ -1,10 +1,10 @@
 """The engines themselves: a network in, and a function that computes it."""
 
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import get_ident
+from threading import Lock, get_ident
 from typing import Any, NamedTuple
 
 import torch
@@ -15,9 +15,10 @@ from .program import Program
 from .quantise import quantise
 from .to_onnx import write_onnx
 from .to_openvino import core, halves, joined
-from .winograd import with_winograd
+from .winograd import WORTH_IT, with_winograd
 
 Run = Callable[[Tensor], tuple[Tensor, Tensor]]
+SIZES, THREADS = 8, 4  # of batches that OpenVINO keeps graphs for, and threads that it keeps answers for
 BATCH = {0: torch.export.Dim("batch")}  # the dimension that may be any
 
 
@@ -82,7 +83,7 @@ def _for_torch(network: Network) -> nn.Module:
     own matter.
     """
     if network.precision == "float32" and network.module.default_boxes.device.type == "cpu":
-        with_winograd(network.module)
+        with_winograd(network.module, WORTH_IT)
     return network.module.to(memory_format=torch.channels_last)
 
 
@@ -127,24 +128,28 @@ def run_openvino(network: Network) -> Engine:
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
 
-    @cache
+    size, lock = network.size, Lock()
+
+    @lru_cache(SIZES)
     def ready(batch: int) -> Any:
-        """For batches of one size: a fifth faster than for any. Weights are shared."""
+        """For batches of one size: a fifth faster than for any, with weights as that size wants them."""
         fixed = model.clone()
-        fixed.reshape([batch, 3, *network.size])
+        fixed.reshape([batch, 3, *size])
         return core().compile_model(fixed, "CPU", options)
 
-    @cache
+    @lru_cache(SIZES * THREADS)
     def request(batch: int, thread: int) -> Any:
         """Memory for what goes in and comes out; two threads cannot share it."""
         return ready(batch).create_infer_request()
 
     def run(batch: Tensor) -> tuple[Tensor, Tensor]:
-        found = request(len(batch), get_ident()).infer([batch.numpy()], share_inputs=True, share_outputs=True)
+        with lock:
+            mine = request(len(batch), get_ident())
+        found = mine.infer([batch.numpy()], share_inputs=True, share_outputs=True)
         return torch.from_numpy(found[0]), torch.from_numpy(found[1])
 
-    size = sum(node.get_byte_size() for node in model.get_ops() if node.get_type_name() == "Constant")
-    return Engine(run, size, own_threads=True)
+    bytes_ = sum(node.get_byte_size() for node in model.get_ops() if node.get_type_name() == "Constant")
+    return Engine(run, bytes_, own_threads=True)
 
 
 def _openvino_of(network: Network) -> Any:

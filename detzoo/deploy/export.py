@@ -91,7 +91,7 @@ def export(
     check_packages(kind.needs, kind.extra)
     pictures = list(images) if images is not None else drawn_pictures(PICTURES, PICTURE_SIZES[0])
     check_images(pictures)
-    reference = copy.deepcopy(model).eval().cpu().requires_grad_(False)
+    reference = copy.deepcopy(model).eval().to("cpu", torch.float32).requires_grad_(False)
     module = _module(copy.deepcopy(reference), target, kind, level, inputs, candidates)
     counts = [1, 2, 3] if dynamic_batch else [batch]
     while sum(counts) < len(pictures):

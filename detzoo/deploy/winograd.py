@@ -24,14 +24,15 @@ KERNEL = (
     (0, 0, 1),
 )
 RESULTS = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
+MOST = 1 << 22  # numbers of a map that are cut up at once: a few times as many are in memory
 WORTH_IT = 1 << 16  # input times output channels: with fewer, moving tiles takes longer than the products saved
 
 
 class Winograd(nn.Module):
-    """A 3x3 convolution by tiles: 2.25 products for each result, where there were 9.
+    """A 3x3 convolution by tiles: on large maps 2.25 products for each result, where there were 9.
 
     What is rounded on the way is some thirty times what the direct sum rounds, and still far below what detections are
-    compared by.
+    compared by. Maps smaller than a tile, and products that PyTorch was told to round, are left to the convolution.
 
     Args:
         convolution: of which `fits` is true. Takes and gives what it does.
@@ -39,15 +40,22 @@ class Winograd(nn.Module):
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
+        self.plain = convolution
         pixels, factors, results = (torch.tensor(matrix, dtype=torch.float64) for matrix in (PIXELS, KERNEL, RESULTS))
         kernel = convolution.weight.detach().double()  # [K, C, 3, 3]
         kernels = torch.einsum("ia,kcab,jb->ijck", factors, kernel, factors).flatten(0, 1)
-        bias = torch.zeros(len(kernel)) if convolution.bias is None else convolution.bias.detach().clone()
         constants = {"kernels": kernels, "pixels": torch.kron(pixels, pixels), "results": torch.kron(results, results)}
-        for name, tensor in {**constants, "bias": bias}.items():
+        for name, tensor in constants.items():
             self.register_buffer(name, tensor.to(convolution.weight.dtype).contiguous(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        if min(x.shape[-2:]) < SIDE or torch.get_float32_matmul_precision() != "highest":
+            return self.plain(x)
+        at_once = max(1, MOST // x[0].numel())
+        with torch.autocast(x.device.type, enabled=False):
+            return torch.cat([self._tiled(part) for part in x.float().split(at_once)])
+
+    def _tiled(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
         rows, columns = -(-height // SIDE), -(-width // SIDE)
         beyond = (0, 0, 1, 1 + columns * SIDE - width, 1, 1 + rows * SIDE - height)
@@ -58,7 +66,8 @@ class Winograd(nn.Module):
         products = torch.bmm(factors.view(REACH**2, -1, channels), self.kernels)
         found = (self.results @ products.flatten(1)).view(SIDE, SIDE, batch, rows, columns, -1)
         found = found.permute(2, 3, 0, 4, 1, 5).reshape(batch, SIDE * rows, SIDE * columns, -1)
-        return (found[:, :height, :width] + self.bias).permute(0, 3, 1, 2)
+        found = found[:, :height, :width]
+        return (found if self.plain.bias is None else found + self.plain.bias).permute(0, 3, 1, 2)
 
 
 def fits(module: nn.Module) -> bool:
@@ -72,7 +81,7 @@ def fits(module: nn.Module) -> bool:
     )
 
 
-def with_winograd(module: nn.Module, least: int = WORTH_IT) -> nn.Module:
+def with_winograd(module: nn.Module, least: int) -> nn.Module:
     """The module itself, its convolutions replaced from `least` input times output channels on."""
     for parent in list(module.modules()):
         for name, child in parent.named_children():

@@ -22,8 +22,8 @@ def evaluate(model: SSD, loader: EvaluationLoader, metric: Metric) -> dict[str, 
     """Detect in every image of the loader and measure, over all processes; the model is left in the mode it was in.
 
     Detections of classes that the data set lacks are dropped; the others are matched by name where the model knows
-    names. Where both have the same classes, the mean losses of the images come along as `val_loss`, `val_<name>`;
-    they are divided by the matches of each batch of evaluation in each process.
+    names. Where both have the same classes and the model gives losses, the mean ones of the images come along as
+    `val_loss`, `val_<name>`; they are divided by the matches of each batch of evaluation in each process.
 
     Raises:
         ValueError: if no name is known to both, or the model has no names and another number of classes.
@@ -37,7 +37,7 @@ def evaluate(model: SSD, loader: EvaluationLoader, metric: Metric) -> dict[str, 
     labels = label_map(model.categories, dataset.categories)
     losses = MeanLosses()
     for images, targets, indices in progress(loader, "evaluate", len(loader)):
-        if model.categories is not None and labels is None:
+        if model.gives_losses and model.categories is not None and labels is None:
             values, detections = model.evaluate(images, targets)
             losses.update(values, len(images))
         else:

@@ -42,6 +42,8 @@ class SSD(nn.Module):
             number of boxes per cell, or the loss does not say what logits mean.
     """
 
+    gives_losses = True  # `losses` and `evaluate` work; a network in another engine has no logits to compare
+
     def __init__(
         self,
         *,

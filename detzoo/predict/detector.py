@@ -29,7 +29,7 @@ class Detector:
 
     Args:
         model: what detects. It is left as it is: thresholds and device are those of a copy.
-        backend: a name in `detzoo.deploy.backends.BACKENDS`; "eager" is PyTorch as it is.
+        backend: a name in `detzoo.deploy.backends.BACKENDS`; "eager" is PyTorch.
         precision: of the numbers that the backend computes in.
         device: such as "cpu" or "cuda:1"; "auto" is a GPU if there is one.
         batch_size: images that go through the network at once.

@@ -35,7 +35,7 @@ class AllLevels(Suppressed):
     outputs = tuple(f"{level}_{name}" for level, name in OUTPUTS)
 
     def forward(self, images):
-        logits, deltas = self._predict(images)
+        logits, deltas = self.predict(images)
         boxes, scores = self._decode(logits, deltas)
         return logits, deltas, self.default_boxes, boxes, scores, *self._suppress(boxes, scores)
 

@@ -18,6 +18,7 @@ from detzoo.deploy import engines
 from detzoo.deploy.backends import BACKENDS, Accelerated, accelerate
 from detzoo.deploy.look_trained import look_trained
 from detzoo.deploy.to_openvino import core
+from detzoo.deploy.winograd import Winograd
 from detzoo.engine.evaluate import evaluate
 from detzoo.metrics import METRICS
 from detzoo.models import build_ssd
@@ -121,6 +122,50 @@ def test_the_model_stays_as_it_is(model):
     for name, tensor in model.state_dict().items():
         assert tensor.dtype == before[name].dtype and torch.equal(tensor, before[name])
         assert tensor.stride() == before[name].stride()
+
+
+def test_it_is_measured_where_a_model_has_losses(small_config):
+    shapes = SyntheticDataset(2, size=(96, 96))
+    named = build_ssd(small_config, categories=shapes.categories)
+    metric = METRICS["coco"](annotations=shapes.annotations)
+    assert "val_loss" in evaluate(named, evaluation_loader(shapes), metric)
+    assert "val_loss" not in evaluate(accelerate(named, "eager"), evaluation_loader(shapes), metric)
+
+
+def test_it_cannot_be_moved(model):
+    fast = accelerate(model, "eager")
+    for change in (fast.half, fast.cpu, lambda: fast.to("cpu")):
+        with pytest.raises(ValueError, match="stays where and as it is"):
+            change()
+    assert next(model.parameters()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_model_of_another_type_is_taken(model, images, dtype):
+    assert len(accelerate(copy.deepcopy(model).to(dtype), "eager").detect(images)[0]["scores"]) > 10
+
+
+def test_another_size_is_refused(model, images):
+    class Smaller(type(model.preprocess)):
+        def forward(self, images):
+            return super().forward(images)[..., :-4, :-4]
+
+    model.preprocess.__class__ = Smaller
+    with pytest.raises(ValueError, match="made ready for 96x96 pixels, and its preprocessing gave 92x92 pixels"):
+        accelerate(model, "eager").detect(images)
+
+
+def test_winograd_is_for_float32_and_leaves_the_model(model, images, monkeypatch):
+    monkeypatch.setattr(engines, "WORTH_IT", 1)
+    made, in_torch = [], engines._in_torch
+    monkeypatch.setattr(engines, "_in_torch", lambda module: made.append(module) or in_torch(module))
+    found = accelerate(model, "eager").detect(images)
+    accelerate(model, "eager", "bfloat16")
+    replaced = [sum(isinstance(part, Winograd) for part in module.modules()) for module in made]
+    assert replaced[0] > 3 and replaced[1] == 0
+    assert not any(isinstance(part, Winograd) for part in model.modules())
+    for mine, theirs in zip(found, model.detect(images), strict=True):
+        torch.testing.assert_close(mine["boxes"], theirs["boxes"], rtol=0, atol=1e-2)
 
 
 def test_threads_are_those_of_before(model, images):

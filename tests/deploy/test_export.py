@@ -283,7 +283,6 @@ def test_onnx(onnx, small_config, model, tmp_path, inputs, resize, precision):
     assert [output.name for output in written.graph.output] == ["boxes", "scores", "labels", "counts"]
 
 
-@pytest.mark.slow
 def nothing_in_it(model) -> torch.Tensor:
     """An image [1, 3, 96, 96] none of whose scores is above the threshold, which is moved for it."""
     plain = torch.full((1, 3, 96, 96), 127, dtype=torch.uint8)
@@ -292,6 +291,7 @@ def nothing_in_it(model) -> torch.Tensor:
     return plain
 
 
+@pytest.mark.slow
 def test_onnx_of_an_image_with_nothing_in_it(onnx, model, tmp_path):
     plain = nothing_in_it(model)
     path, _ = export(model, tmp_path / "model.onnx")

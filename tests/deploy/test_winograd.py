@@ -41,3 +41,23 @@ def test_only_where_it_is_worth_it():
     network = nn.Sequential(first, nn.Sequential(second))
     assert with_winograd(network, least=128) is network
     assert network[0] is first and isinstance(network[1][0], Winograd)
+
+
+def test_rounding_that_pytorch_was_told_is_no_winograd_s():
+    torch.manual_seed(0)
+    plain, images = nn.Conv2d(64, 64, 3, padding=1), torch.randn(1, 64, 16, 16)
+    tiled, wanted = Winograd(plain), plain(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(tiled(images), wanted, rtol=0, atol=1e-4)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert torch.equal(tiled(images), plain(images))
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_large_batches_are_cut_up_in_parts(monkeypatch):
+    plain, images = nn.Conv2d(8, 8, 3, padding=1), torch.randn(5, 8, 9, 9)
+    whole = Winograd(plain)(images)
+    monkeypatch.setattr("detzoo.deploy.winograd.MOST", 2 * images[0].numel())
+    torch.testing.assert_close(Winograd(plain)(images), whole)
