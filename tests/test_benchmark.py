@@ -169,7 +169,7 @@ def test_detections_are_the_same_if_label_box_and_score_are(subjects):
         }
         assert share([other], expected) == pytest.approx(2 / 3), name
     nothing = {name: column[:0] for name, column in found.items()}
-    assert share([nothing], expected) == 0 and share([found], [nothing]) == 1
+    assert share([nothing], expected) == share([found], [nothing]) == 0 and share([nothing], [nothing]) == 1
 
 
 def test_candidates_of_raw_outputs_are_those_of_a_trained_model_or_all(subjects):
