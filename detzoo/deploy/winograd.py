@@ -53,7 +53,8 @@ class Winograd(nn.Module):
             return self.plain(x)
         at_once = max(1, MOST // x[0].numel())
         with torch.autocast(x.device.type, enabled=False):
-            return torch.cat([self._tiled(part) for part in x.float().split(at_once)])
+            parts = [self._tiled(part) for part in x.float().split(at_once)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)  # which would copy even a single one
 
     def _tiled(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
