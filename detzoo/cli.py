@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from . import benchmark
-from .allocator import keep_freed_memory
+from .allocator import tune_allocator
 from .deploy import command as deploy
 from .exchange import EXPORTS, SUFFIXES, check_suffix, format_report, inspect, save, save_for, suffixes_for
 from .files import check_free, replacing
@@ -60,7 +60,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     if rest:  # what argparse does not take for the rest of a list after an option
         options.changes += rest
     if options.run in (predict.run, benchmark.run):
-        keep_freed_memory()
+        tune_allocator()
     try:
         return options.run(options)
     except BrokenPipeError:

@@ -23,7 +23,7 @@ import torch
 from benchmark_detectors import CANDIDATES, MODELS_OF_BOTH, both, photographs
 from torch import Tensor
 
-from detzoo.allocator import keep_freed_memory
+from detzoo.allocator import tune_allocator
 from detzoo.benchmark import candidates_per_image
 from detzoo.deploy.backends import BACKENDS, accelerate
 from detzoo.deploy.check import match
@@ -37,7 +37,10 @@ from detzoo.structures import Detection
 THEIRS, AS_IT_IS = "torchvision", "as it is"
 DEFAULT_FORMS = ("eager:float32", "onnxruntime:float32", "openvino:float32", "openvino:bfloat16", "openvino:int8")
 CALIBRATION = 16  # images; which numbers int8 rounds to does not change its speed
-CLOCK = "from an image of 480x640 bytes in memory to its boxes; engines keep freed memory, as detzoo's commands do"
+CLOCK = (
+    "from an image of 480x640 bytes in memory to its boxes; engines keep freed memory and ask for huge pages, as "
+    "detzoo's commands do"
+)
 Detect = Callable[[Sequence[Tensor]], list[Detection]]
 WARM_UP, CALLS = 3, 3  # calls before the first turn; calls of a turn, the first of them not counted
 
@@ -171,6 +174,8 @@ def detector_of(name: str, form: str, candidates: int, device: torch.device) -> 
     Raises:
         ValueError: for a form that is not to be had here.
     """
+    if device.type == "cpu" and form not in (THEIRS, AS_IT_IS):
+        tune_allocator()  # as the commands do
     reference, model = both(name, candidates)
     if form == THEIRS:
         reference.to(device)
@@ -184,8 +189,6 @@ def detector_of(name: str, form: str, candidates: int, device: torch.device) -> 
         return model.to(device).detect
     backend, _, precision = form.partition(":")
     calibration = photographs(CALIBRATION, seed=2) if precision == "int8" else None
-    if device.type == "cpu":
-        keep_freed_memory()  # as the commands do
     return accelerate(model, backend, precision, device=device, calibration=calibration).detect
 
 

@@ -77,7 +77,7 @@ def runs_leave_no_trace(monkeypatch):
     """For runs started in this process: the logger is put back, glibc and the environment are left out of it."""
     logger = logging.getLogger("detzoo")
     state = logger.handlers[:], logger.propagate, logger.level
-    monkeypatch.setattr("detzoo.engine.run.keep_freed_memory", lambda: None)
+    monkeypatch.setattr("detzoo.engine.run.tune_allocator", lambda: None)
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     yield
     logger.handlers[:], logger.propagate = state[:2]

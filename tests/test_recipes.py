@@ -151,7 +151,7 @@ def alone(monkeypatch):
     """Put the logger and the threads back as they were, and leave glibc and the environment out of it."""
     logger, threads = logging.getLogger("detzoo"), torch.get_num_threads()
     state = logger.handlers[:], logger.propagate, logger.level
-    monkeypatch.setattr(run_module, "keep_freed_memory", lambda: None)
+    monkeypatch.setattr(run_module, "tune_allocator", lambda: None)
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     yield
     logger.handlers[:], logger.propagate = state[:2]

@@ -25,14 +25,15 @@ KERNEL = (
 )
 RESULTS = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
 MOST = 1 << 22  # numbers of a map that are cut up at once: a few times as many are in memory
-WORTH_IT = 1 << 16  # input times output channels: with fewer, moving tiles takes longer than the products saved
+WORTH_IT = 128  # channels that come and that go: with fewer, moving tiles takes longer than the products saved
+IN_ALL = REACH + 1  # the product that every result of a tile has once, see the second column of RESULTS
 
 
 class Winograd(nn.Module):
     """A 3x3 convolution by tiles: on large maps 2.25 products for each result, where there were 9.
 
     What is rounded on the way is some thirty times what the direct sum rounds, and still far below what detections are
-    compared by. Maps smaller than a tile, and products that PyTorch was told to round, are left to the convolution.
+    compared by. Maps of less than two tiles, and products that PyTorch was told to round, are left to the convolution.
 
     Args:
         convolution: of which `fits` is true. Takes and gives what it does.
@@ -49,7 +50,7 @@ class Winograd(nn.Module):
             self.register_buffer(name, tensor.to(convolution.weight.dtype).contiguous(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        if min(x.shape[-2:]) < SIDE or torch.get_float32_matmul_precision() != "highest":
+        if min(x.shape[-2:]) < 2 * SIDE or torch.get_float32_matmul_precision() != "highest":
             return self.plain(x)
         at_once = max(1, MOST // x[0].numel())
         with torch.autocast(x.device.type, enabled=False):
@@ -61,14 +62,15 @@ class Winograd(nn.Module):
         rows, columns = -(-height // SIDE), -(-width // SIDE)
         beyond = (0, 0, 1, 1 + columns * SIDE - width, 1, 1 + rows * SIDE - height)
         x = F.pad(x.permute(0, 2, 3, 1), beyond)  # colours last: whole vectors are moved
-        down, across = ([slice(k, k + SIDE * (n - 1) + 1, SIDE) for k in range(REACH)] for n in (rows, columns))
-        tiles = torch.stack([x[:, i, j] for i in down for j in across])  # [36, B, rows, columns, C]
-        factors = self.pixels @ tiles.flatten(1)
-        products = torch.bmm(factors.view(REACH**2, -1, channels), self.kernels)
+        tiles = x.unfold(1, REACH, SIDE).unfold(2, REACH, SIDE)  # [B, rows, columns, C, 6, 6]
+        tiles = tiles.permute(0, 1, 2, 4, 5, 3).reshape(-1, REACH**2, channels)
+        factors = torch.matmul(self.pixels, tiles)  # a tile at a time: it stays near
+        products = torch.bmm(factors.transpose(0, 1), self.kernels)  # [36, B * rows * columns, K]
+        if self.plain.bias is not None:
+            products[IN_ALL] += self.plain.bias
         found = (self.results @ products.flatten(1)).view(SIDE, SIDE, batch, rows, columns, -1)
         found = found.permute(2, 3, 0, 4, 1, 5).reshape(batch, SIDE * rows, SIDE * columns, -1)
-        found = found[:, :height, :width]
-        return (found if self.plain.bias is None else found + self.plain.bias).permute(0, 3, 1, 2)
+        return found[:, :height, :width].permute(0, 3, 1, 2)
 
 
 def fits(module: nn.Module) -> bool:
@@ -83,9 +85,9 @@ def fits(module: nn.Module) -> bool:
 
 
 def with_winograd(module: nn.Module, least: int) -> nn.Module:
-    """The module itself, its convolutions replaced from `least` input times output channels on."""
+    """The module itself, its convolutions of at least so many channels replaced."""
     for parent in list(module.modules()):
         for name, child in parent.named_children():
-            if fits(child) and child.in_channels * child.out_channels >= least:
+            if fits(child) and min(child.in_channels, child.out_channels) >= least:
                 setattr(parent, name, Winograd(child))
     return module

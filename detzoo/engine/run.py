@@ -19,7 +19,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from .. import distributed
-from ..allocator import keep_freed_memory
+from ..allocator import tune_allocator
 from ..hub import DownloadError
 from .folder import agree_on_folder, temporary_folder
 from .precision import PRECISIONS, choose_precision, tune_for_cpu
@@ -124,7 +124,7 @@ def start_processes(device: str) -> Iterator[torch.device]:
     try:
         _start_log()
         if chosen.type == "cpu":
-            keep_freed_memory()
+            tune_allocator()
         yield chosen
     finally:
         if distributed.is_distributed():

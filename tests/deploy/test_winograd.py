@@ -7,7 +7,7 @@ from torch import nn
 from detzoo.deploy.winograd import Winograd, fits, with_winograd
 
 
-@pytest.mark.parametrize(("height", "width"), [(8, 8), (7, 10), (1, 1), (2, 5), (19, 3)])
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 10), (1, 1), (12, 5), (19, 23)])
 @pytest.mark.parametrize("bias", [True, False])
 def test_same_sums(height, width, bias):
     torch.manual_seed(0)
@@ -37,10 +37,15 @@ def test_other_convolutions_stay(options):
 
 
 def test_only_where_it_is_worth_it():
-    first, second = (nn.Conv2d(8, channels, 3, padding=1) for channels in (8, 16))
-    network = nn.Sequential(first, nn.Sequential(second))
-    assert with_winograd(network, least=128) is network
-    assert network[0] is first and isinstance(network[1][0], Winograd)
+    network = nn.Sequential(*(nn.Conv2d(*channels, 3, padding=1) for channels in ((8, 16), (16, 8), (16, 16))))
+    assert with_winograd(network, least=16) is network
+    assert [isinstance(part, Winograd) for part in network] == [False, False, True]
+
+
+def test_small_maps_are_left_to_the_convolution(monkeypatch):
+    tiled = Winograd(nn.Conv2d(8, 8, 3, padding=1))
+    monkeypatch.setattr(tiled, "_tiled", lambda _: pytest.fail("cut up in tiles"))
+    assert tiled(torch.zeros(1, 8, 7, 40)).shape == (1, 8, 7, 40)
 
 
 def test_rounding_that_pytorch_was_told_is_no_winograd_s():
