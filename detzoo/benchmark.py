@@ -16,15 +16,17 @@ from .components.preprocess import ToRGB
 from .data import DATASETS, DetectionDataset, evaluation_loader
 from .deploy.backends import BACKENDS, Accelerated, accelerate
 from .deploy.look_trained import drawn_pictures, look_trained
+from .devices import choose_device
 from .engine.evaluate import evaluate
 from .lookup import build_part, suggest
 from .metrics import METRICS
 from .models import SSD, get_model, load
-from .predict import read_image
+from .predict import OnDemand, read_image
 from .predict.sources import check_sources, find
 
 PHOTOGRAPH = (480, 640)  # height, width of pictures that are drawn where none are given
 CALIBRATION = 300  # images at most
+CPU = torch.device("cpu")
 AS_IT_IS = "as it is"
 SCORE = "AP"
 
@@ -52,7 +54,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8], help="images at once (default: 1 8)")
     parser.add_argument("--rounds", type=int, default=7, help="in each of which every form is timed once")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:1 (default: %(default)s)")
     parser.add_argument(
         "--random-weights", action="store_true", help="MODEL is a name of the zoo: only its speed is of interest"
     )
@@ -70,17 +72,21 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("expected --batch and --rounds of 1 or more")
     if options.limit is not None and not (options.own_data or options.images):
         raise ValueError("--limit is of a data set: name one with --own-data or --images and --annotations")
+    device = choose_device(options.device)
+    if options.calibration and options.forms and not any(form.endswith(":int8") for form in options.forms):
+        raise ValueError("--calibration is for int8, and none of --forms is: leave one of them away")
     val, train = _data(options)
     model = _model(options)
     calibration = _calibration(options.calibration, train)
-    forms = options.forms or forms_of(torch.device(options.device), calibrated=bool(calibration))
+    forms = options.forms or forms_of(device, calibrated=bool(calibration))
     timed = _pictures(val, max(options.batch))
     rows = measure(
-        model, forms, timed, options.batch, device=options.device, rounds=options.rounds, calibration=calibration,
+        model, forms, timed, options.batch, device=device, rounds=options.rounds, calibration=calibration,
         data=val, limit=options.limit,
     )  # fmt: skip
-    size = "x".join(map(str, timed[0].shape[-2:]))
-    print(f"{options.model} on {options.device}, {torch.get_num_threads()} threads; an image of {size} bytes to boxes")
+    sizes = sorted({"x".join(map(str, image.shape[-2:])) for image in timed})
+    of = f"of {sizes[0]} bytes" if len(sizes) == 1 else f"of bytes, of {len(sizes)} sizes,"
+    print(f"{options.model} on {device}, {torch.get_num_threads()} threads; an image {of} to boxes")
     print(f"{candidates_per_image(model, timed):.0f} scores of an image are above the threshold")
     print(format_rows(rows))
     return 0
@@ -103,7 +109,7 @@ def measure(
     images: Sequence[Tensor],
     batches: Sequence[int],
     *,
-    device: str = "cpu",
+    device: torch.device = CPU,
     rounds: int = 7,
     calibration: Sequence[Tensor] = (),
     data: DetectionDataset | None = None,
@@ -132,7 +138,7 @@ def measure(
     for form in forms:
         backend, _, precision = form.partition(":")
         if backend not in BACKENDS or precision not in BACKENDS[backend].precisions:
-            raise ValueError(f"unknown form {form!r}: {suggest(form, forms_of(torch.device(device), calibrated=True))}")
+            raise ValueError(f"unknown form {form!r}: {suggest(form, forms_of(device, calibrated=True))}")
         try:
             used = calibration if precision == "int8" else None
             detector = accelerate(model, backend, precision, device=device, calibration=used)
@@ -144,7 +150,7 @@ def measure(
     times = {}
     for batch in batches:
         calls = {form: partial(detector.detect, there[:batch]) for form, detector in detectors.items()}
-        times[batch] = time_in_turn(calls, rounds, torch.device(device))
+        times[batch] = time_in_turn(calls, rounds, device)
     rows = []
     for form, detector in detectors.items():
         milliseconds = {batch: 1000 * statistics.median(times[batch][form]) / batch for batch in batches}
@@ -252,16 +258,16 @@ def _pictures(data: DetectionDataset | None, count: int) -> list[Tensor]:
     return [_image(data, index % len(data)) for index in range(count)]
 
 
-def _calibration(folder: Path | None, train: DetectionDataset | None) -> list[Tensor]:
+def _calibration(folder: Path | None, train: DetectionDataset | None) -> Sequence[Tensor]:
     if folder is not None:
         check_sources([str(folder)])
         found = [item.path for item in islice(find([str(folder)]), CALIBRATION) if item.kind == "image"]
         if not found:
             raise ValueError(f"no image in {folder} to calibrate on")
-        return [read_image(path) for path in found]
+        return OnDemand(read_image, found)
     if train is None:
         return []
-    return [_image(train, index) for index in range(min(len(train), CALIBRATION))]
+    return OnDemand(partial(_image, train), range(min(len(train), CALIBRATION)))
 
 
 def _image(data: DetectionDataset, index: int) -> Tensor:

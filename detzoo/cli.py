@@ -19,8 +19,8 @@ from .hub import DownloadError
 from .importers import ORIGINS
 from .models.opening import open_detector
 from .models.published import list_published
+from .predict import OnDemand, read_image
 from .predict import command as predict
-from .predict import read_image
 from .show import (
     describe_model,
     draw_default_boxes,
@@ -238,7 +238,7 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    return deploy.run(options, [read_image(path) for path in options.images])
+    return deploy.run(options, OnDemand(read_image, options.images))
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -28,10 +28,11 @@ from detzoo.benchmark import candidates_per_image
 from detzoo.deploy.backends import BACKENDS, accelerate
 from detzoo.deploy.check import match
 from detzoo.deploy.program import EXACT
+from detzoo.devices import choose_device
 from detzoo.engine.card_kinds import Speed, SpeedRow
 from detzoo.engine.cards import write_card
 from detzoo.engine.made import made_here
-from detzoo.engine.run import DEVICES, choose_device, machine
+from detzoo.engine.run import DEVICES, machine
 from detzoo.structures import Detection
 
 THEIRS, AS_IT_IS = "torchvision", "as it is"

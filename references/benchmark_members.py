@@ -18,7 +18,7 @@ from detzoo.engine.run import DEVICES, machine, start_processes
 from detzoo.models import MODELS
 
 FORMS = ("eager:float32", "openvino:float32", "openvino:bfloat16")
-CLOCK = "from an image of 480x640 bytes in memory to its boxes"
+CLOCK = "from an image of 480x640 bytes in memory to its boxes; freed memory is kept and huge pages are asked for"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,14 +33,15 @@ def measure(options: argparse.Namespace) -> None:
     """Print a table for each member."""
     if min(*options.batch, options.rounds) < 1:
         raise ValueError("expected --batch and --rounds of 1 or more")
-    images, lines = photographs(max(options.batch)), []
+    lines: list[SpeedRow] = []
     with start_processes(options.device) as device:
+        images = photographs(max(options.batch))  # no tensor before that: see `tune_allocator`
         packages = sorted({package for form in options.forms for package in packages_of(form)})
         made = made_here(device, config=vars(options), packages=packages) if options.card else None
         print(", ".join(f"{name} {value}" for name, value in machine(device).items()))
         for name in options.model:
             model = drawn(name)
-            rows = measure_forms(model, options.forms, images, options.batch, device=str(device), rounds=options.rounds)
+            rows = measure_forms(model, options.forms, images, options.batch, device=device, rounds=options.rounds)
             found = candidates_per_image(model, images)
             print(f"\n{name}, {found:.0f} candidates an image\n{format_rows(rows)}", flush=True)
             lines += [line for row in rows for line in card_rows(name, row, rows[0], found, device)]

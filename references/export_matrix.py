@@ -100,7 +100,7 @@ def attempt(model: SSD, name: str, to: str, level: str, precision: str) -> Expor
         path = Path(folder) / f"model{target.suffix}"
         try:
             exported = export(model, path, to=to, level=level, precision=precision, dynamic_batch=target.dynamic)
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:  # detzoo's refusals, exporters' own
             problem = str(error)
         else:
             differences = exported.differences

@@ -19,6 +19,7 @@ FLOORS = [
         "structures",
         "allocator",
         "arguments",
+        "devices",
         "annotations",
         "categories",
         "ops",

@@ -163,9 +163,15 @@ def accelerate(
 
     Raises:
         ValueError: for an unknown backend, a precision or device it does not have, a package that is not installed,
-            and for int8 without images.
+            int8 without images, and a model that detects in a way of its own.
     """
     device = torch.device(device)
+    for name in ("detect", "detections"):
+        if getattr(type(model), name) is not getattr(SSD, name):
+            raise ValueError(
+                f"{type(model).__name__}.{name} is its own, and would be left away: only an SSD's network, between its "
+                "preprocessing and its postprocessing, runs in another engine"
+            )
     chosen = _choose(backend, precision, device, calibrated=calibration is not None)
     whole = copy.deepcopy(model).eval().to("cpu", torch.float32)
     batches = None if calibration is None else (whole.preprocess([image.cpu()]) for image in calibration)

@@ -35,8 +35,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--precision", default="float32", help=f"{_precisions()} (default: %(default)s)")
     sizes = parser.add_mutually_exclusive_group()
-    sizes.add_argument("--dynamic-batch", action="store_true", help="any number of images at once (the default)")
     sizes.add_argument("--batch", type=whole_number, metavar="N", help="always so many images")
+    sizes.add_argument(
+        "--dynamic-batch", dest="batch", action="store_const", const=None, help="any number at once (the default)"
+    )
     parser.add_argument(
         "--candidates",
         type=whole_number,

@@ -17,7 +17,7 @@ from .to_onnx import write_onnx
 from .to_openvino import core, halves, joined
 from .winograd import WORTH_IT, with_winograd
 
-Run = Callable[[Tensor], tuple[Tensor, Tensor]]
+Forward = Callable[[Tensor], tuple[Tensor, Tensor]]
 SIZES, THREADS = 8, 4  # of batches that OpenVINO keeps graphs for, and threads that it keeps answers for
 BATCH = {0: torch.export.Dim("batch")}  # the dimension that may be any
 
@@ -32,7 +32,7 @@ class Engine(NamedTuple):
     engine wants.
     """
 
-    run: Run
+    run: Forward
     size: int | None = None
     own_threads: bool = False
 
@@ -87,7 +87,7 @@ def _for_torch(network: Network) -> nn.Module:
     return network.module.to(memory_format=torch.channels_last)
 
 
-def _in_torch(module: nn.Module | Callable[..., Any]) -> Run:
+def _in_torch(module: nn.Module | Callable[..., Any]) -> Forward:
     return lambda batch: module(batch.contiguous(memory_format=torch.channels_last))
 
 

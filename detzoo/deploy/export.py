@@ -89,7 +89,7 @@ def export(
         )
     target.check_installed()
     check_packages(kind.needs, kind.extra)
-    pictures = list(images) if images is not None else drawn_pictures(PICTURES, PICTURE_SIZES[0])
+    pictures = drawn_pictures(PICTURES, PICTURE_SIZES[0]) if images is None else images
     check_images(pictures)
     reference = copy.deepcopy(model).eval().to("cpu", torch.float32).requires_grad_(False)
     module = _module(copy.deepcopy(reference), target, kind, level, inputs, candidates)

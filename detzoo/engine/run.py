@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from .. import distributed
 from ..allocator import tune_allocator
+from ..devices import choose_device
 from ..hub import DownloadError
 from .folder import agree_on_folder, temporary_folder
 from .precision import PRECISIONS, choose_precision, tune_for_cpu
@@ -118,7 +119,11 @@ def start_processes(device: str) -> Iterator[torch.device]:
     Raises:
         ValueError: for an unknown device, or a GPU where there is none.
     """
+    if device not in DEVICES:
+        raise ValueError(f"device={device!r}: expected {', '.join(DEVICES)}; torchrun gives each process its GPU")
     chosen = choose_device(device)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         _join_processes("nccl" if chosen.type == "cuda" else "gloo")
     try:
@@ -194,23 +199,6 @@ def _processor() -> str:
     lines = information.read_text().splitlines() if information.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def choose_device(device: str) -> torch.device:
-    """The device of this process: auto (a GPU if there is one), cpu or cuda.
-
-    Raises:
-        ValueError: for an unknown one, or a GPU where there is none.
-    """
-    if device not in DEVICES:
-        raise ValueError(f"device={device!r}: expected auto, cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device=cuda, but this machine has no GPU that torch can use: say device=cpu or device=auto")
-    if device == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    index = int(os.environ.get("LOCAL_RANK", "0"))
-    torch.cuda.set_device(index)
-    return torch.device("cuda", index)
 
 
 def _seed(seed: int) -> None:

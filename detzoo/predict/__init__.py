@@ -1,15 +1,15 @@
 """A detector for people: images, folders, videos and cameras in; boxes, tables and pictures out."""
 
-from .detector import SCORE_THRESHOLD, Detector, choose_device
-from .reading import read_image
+from .detector import SCORE_THRESHOLD, Detector
+from .reading import OnDemand, read_image
 from .result import Result, class_names, describe, to_dataframe
 from .sources import find
 
 __all__ = [
     "SCORE_THRESHOLD",
     "Detector",
+    "OnDemand",
     "Result",
-    "choose_device",
     "class_names",
     "describe",
     "find",

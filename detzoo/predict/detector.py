@@ -1,7 +1,6 @@
 """A detector as people use it: from anything that is an image to what is in it."""
 
 import copy
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import overload
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from ..components.postprocess import check_fractions
 from ..deploy.backends import accelerate
+from ..devices import choose_device
 from ..lookup import suggest
 from ..models import SSD, SSDConfig
 from ..models.opening import Opened
@@ -188,24 +188,6 @@ class Detector:
         if self.labels is not None:
             kept &= torch.isin(labels, self.labels)
         return Detection(boxes=boxes[kept], labels=labels[kept], scores=scores[kept])
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of this name; "auto" is a GPU if there is one, of several that of this process's number.
-
-    Raises:
-        ValueError: for one that is not there.
-    """
-    if name == "auto":
-        count = torch.cuda.device_count()
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % count) if count else torch.device("cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"no device {name!r}: expected auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"no device {name!r}: PyTorch sees {torch.cuda.device_count()} GPUs here")
-    return device
 
 
 def _copy(model: SSD) -> SSD:

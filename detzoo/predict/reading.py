@@ -1,7 +1,9 @@
 """Whatever people call an image, as RGB bytes."""
 
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -30,6 +32,24 @@ def decode(file: str | Path | BytesIO, name: str) -> Tensor:
             return ToRGB()(image)
     except UNREADABLE_IMAGE as error:
         raise ValueError(unreadable(name, error)) from error
+
+
+class OnDemand(Sequence[Tensor]):
+    """Images that are read whenever they are asked for: only those in use are in memory.
+
+    Args:
+        read: an image from what stands for it.
+        items: what stands for them, such as paths.
+    """
+
+    def __init__(self, read: Callable[[Any], Tensor], items: Sequence[Any]) -> None:
+        self.read, self.items = read, items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.read(self.items[index])
 
 
 def as_image(thing: ImageLike) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from detzoo.deploy.check import STRAY
 from detzoo.engine.card_kinds import Export, ExportRow
 from detzoo.engine.cards import Card
 from detzoo.models import MODELS
@@ -39,4 +40,6 @@ def _cell(row: ExportRow) -> str:
         return "cannot be" if row.problem else DASH
     if "logits" in row.differences:
         return small(max(row.differences["logits"], row.differences["deltas"]))
-    return f"{small(row.differences['boxes'])} px, {small(row.differences['scores'])}"
+    others = row.differences.get(STRAY, 0)
+    tail = f", {others:.2g} % other detections" if others else ""
+    return f"{small(row.differences['boxes'])} px, {small(row.differences['scores'])}{tail}"

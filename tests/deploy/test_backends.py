@@ -21,7 +21,7 @@ from detzoo.deploy.to_openvino import core
 from detzoo.deploy.winograd import Winograd
 from detzoo.engine.evaluate import evaluate
 from detzoo.metrics import METRICS
-from detzoo.models import build_ssd
+from detzoo.models import SSD, build_ssd
 from detzoo.models.checkpoint import model_record, save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -153,6 +153,13 @@ def test_another_size_is_refused(model, images):
     model.preprocess.__class__ = Smaller
     with pytest.raises(ValueError, match="made ready for 96x96 pixels, and its preprocessing gave 92x92 pixels"):
         accelerate(model, "eager").detect(images)
+
+
+@pytest.mark.parametrize("name", ["detect", "detections"])
+def test_a_way_of_its_own_is_not_left_away(model, name):
+    model.__class__ = type("Mine", (SSD,), {name: lambda self, *_: []})
+    with pytest.raises(ValueError, match=f"Mine.{name} is its own, and would be left away"):
+        accelerate(model, "eager")
 
 
 def test_winograd_is_for_float32_and_leaves_the_model(model, images, monkeypatch):
@@ -312,6 +319,8 @@ def test_benchmark_on_the_command_line(model, small_config, tmp_path, capsys):
         (["--batch", "0"], "expected --batch and --rounds of 1 or more"),
         (["--forms", "openvino"], "unknown form 'openvino': did you mean 'openvino:"),
         (["--calibration", "nowhere"], "no such file, folder or pattern"),
+        (["--calibration", "x", "--forms", "eager:float32"], "--calibration is for int8, and none of --forms is"),
+        (["--device", "gpu"], "no device 'gpu': expected auto, cpu, cuda or cuda:N"),
     ],
 )
 def test_what_cannot_be_benchmarked_is_said(model, small_config, tmp_path, capsys, monkeypatch, options, message):

@@ -357,6 +357,21 @@ def test_the_command_writes_and_prints_differences(checkpoint, tmp_path, capsys)
     assert "is there already" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("options", "count"), [([], None), (["--dynamic-batch"], None), (["--batch", "2"], 2)])
+def test_batches_of_the_command(checkpoint, tmp_path, options, count):
+    output = tmp_path / "model.pt2"
+    arguments = ["export", str(checkpoint), "-o", str(output), "--to", "torch-export", "--level", "raw"]
+    assert main([*arguments, *options]) == 0
+    (images,) = (node for node in torch.export.load(output).graph.nodes if node.name == "images")
+    assert (images.meta["val"].shape[0] == count) if count else not isinstance(images.meta["val"].shape[0], int)
+
+
+def test_batch_is_one_or_the_other(checkpoint, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["export", str(checkpoint), "-o", str(tmp_path / "m.onnx"), "--dynamic-batch", "--batch", "2"])
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
 def test_the_command_says_what_was_wrong_in_one_line(checkpoint, tmp_path, capsys):
     arguments = ["export", str(checkpoint), "-o", str(tmp_path / "model.onnx"), "--precision", "int3"]
     assert main(arguments) == 2

@@ -53,6 +53,15 @@ def test_rows_are_kept_unless_they_are_of_other_versions_or_of_nothing(export_ma
     assert len(exports) == 4 and "begun anew" in capsys.readouterr().out
 
 
+def test_an_exporter_that_fails_is_a_row_that_says_so(export_matrix, monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(export_matrix, "export", fails)
+    row = export_matrix.attempt(None, "tiny_ssd", "onnx", "raw", "float32")
+    assert (row.problem, row.differences, row.bytes) == ("no such operator", None, None)
+
+
 def test_a_precision_that_no_format_has_is_said(export_matrix, tmp_path):
     with pytest.raises(SystemExit, match="--precision int4: none of torch-export has it"):
         export_matrix.main(["--card", str(tmp_path / "card.json"), *ARGUMENTS, "--precision", "int4"])

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("runs_leave_no_trace")
 
 @pytest.fixture
 def no_gpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
 
 
 def start(**options):
@@ -36,8 +36,10 @@ def test_device_without_a_gpu(no_gpu, tmp_path, device):
 
 def test_device_that_is_not_there(no_gpu, tmp_path):
     folder = tmp_path / "run"
-    assert "no GPU that torch can use: say device=cpu" in refusal(device="cuda", folder=str(folder))
-    assert "device='gpu': expected auto, cpu or cuda" in refusal(device="gpu", folder=str(folder))
+    assert "no device 'cuda': PyTorch sees 0 GPUs here; auto and cpu are others" in refusal(
+        device="cuda", folder=str(folder)
+    )
+    assert "device='gpu': expected auto, cpu, cuda" in refusal(device="gpu", folder=str(folder))
     assert "precision='half': expected one of auto, float32, bfloat16, float16" in refusal(
         precision="half", folder=str(folder)
     )

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from detzoo.predict import read_image
+from detzoo.predict import OnDemand, read_image
 from detzoo.predict.reading import as_image, is_one_image
 
 
@@ -132,6 +132,13 @@ def test_what_is_no_image(thing):
 
 def test_paths_are_paths(photo):
     assert torch.equal(read_image(Path(photo)), read_image(str(photo)))
+
+
+def test_images_on_demand_are_read_then_and_not_before():
+    asked = []
+    images = OnDemand(lambda item: asked.append(item) or torch.full((1,), item), [3, 5, 7])
+    assert len(images) == 3 and asked == []
+    assert [int(image) for image in images] == [3, 5, 7] and int(images[-1]) == 7 and asked == [3, 5, 7, 7]
 
 
 class Damaged:
