@@ -5,7 +5,6 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,11 +20,10 @@ from .engine.evaluate import evaluate
 from .lookup import build_part, suggest
 from .metrics import METRICS
 from .models import SSD, get_model, load
-from .predict import OnDemand, read_image
-from .predict.sources import check_sources, find
+from .predict import OnDemand, images_of, read_image
+from .predict.sources import CALIBRATION
 
 PHOTOGRAPH = (480, 640)  # height, width of pictures that are drawn where none are given
-CALIBRATION = 300  # images at most
 CPU = torch.device("cpu")
 AS_IT_IS = "as it is"
 SCORE = "AP"
@@ -63,7 +61,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--images", type=Path, metavar="FOLDER", help="of a data set in COCO's form")
     data.add_argument("--annotations", type=Path, metavar="FILE", help="its JSON")
     data.add_argument("--limit", type=int, metavar="N", help="measure on the first N images")
-    data.add_argument("--calibration", type=Path, metavar="FOLDER", help="of images like those to come, for int8")
+    data.add_argument("--calibration", nargs="+", metavar="PATH", help="images like those to come, for int8")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -258,13 +256,9 @@ def _pictures(data: DetectionDataset | None, count: int) -> list[Tensor]:
     return [_image(data, index % len(data)) for index in range(count)]
 
 
-def _calibration(folder: Path | None, train: DetectionDataset | None) -> Sequence[Tensor]:
-    if folder is not None:
-        check_sources([str(folder)])
-        found = [item.path for item in islice(find([str(folder)]), CALIBRATION) if item.kind == "image"]
-        if not found:
-            raise ValueError(f"no image in {folder} to calibrate on")
-        return OnDemand(read_image, found)
+def _calibration(sources: Sequence[str] | None, train: DetectionDataset | None) -> Sequence[Tensor]:
+    if sources is not None:
+        return OnDemand(read_image, images_of(sources, CALIBRATION))
     if train is None:
         return []
     return OnDemand(partial(_image, train), range(min(len(train), CALIBRATION)))

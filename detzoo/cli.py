@@ -19,7 +19,7 @@ from .hub import DownloadError
 from .importers import ORIGINS
 from .models.opening import open_detector
 from .models.published import list_published
-from .predict import OnDemand, read_image
+from .predict import OnDemand, images_of, read_image
 from .predict import command as predict
 from .show import (
     describe_model,
@@ -238,7 +238,8 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    return deploy.run(options, OnDemand(read_image, options.images))
+    paths = images_of(options.images) if options.images else []
+    return deploy.run(options, OnDemand(read_image, paths))
 
 
 def _list(options: argparse.Namespace) -> int:

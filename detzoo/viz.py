@@ -39,11 +39,16 @@ def draw_boxes(
     picture = picture.resize((round(picture.width * factor), round(picture.height * factor)))
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=max(11, picture.height // 40))
     scores = found["scores"].tolist() if "scores" in found else [None] * len(found["labels"])
-    rows = list(zip(found["boxes"].tolist(), found["labels"].tolist(), scores, strict=True))
-    for box, label, score in reversed(rows):  # the best ones on top
-        if score is None or score >= score_threshold:
-            text = names[label - 1] if score is None else f"{names[label - 1]} {score:.2f}"
-            _draw_box(draw, [side * factor for side in box], text, colour_of(label), font)
+    rows = [
+        ([side * factor for side in box], label, score)
+        for box, label, score in zip(found["boxes"].tolist(), found["labels"].tolist(), scores, strict=True)
+        if score is None or score >= score_threshold
+    ][::-1]  # the best ones on top
+    for box, label, _ in rows:
+        draw.rectangle(box, outline=colour_of(label), width=2)
+    for box, label, score in rows:  # no line goes through a word
+        text = names[label - 1] if score is None else f"{names[label - 1]} {score:.2f}"
+        _write_label(draw, box, text, colour_of(label), font)
     return _with_title(picture, title, font) if title else picture
 
 
@@ -64,10 +69,9 @@ def side_by_side(pictures: Sequence[Image.Image], gap: int = 6) -> Image.Image:
     return row
 
 
-def _draw_box(
+def _write_label(
     draw: ImageDraw.ImageDraw, box: Sequence[float], text: str, colour: tuple[int, int, int], font: ImageFont.ImageFont
 ) -> None:
-    draw.rectangle(box, outline=colour, width=2)
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     x = max(0, min(box[0], draw.im.size[0] - right - 4))
     y = box[1] - bottom - 4 if box[1] > bottom + 4 else max(0, box[1])

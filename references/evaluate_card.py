@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -149,12 +150,22 @@ def data_facts(part: Mapping[str, Any], half: str, images: int) -> Data:
     """
     sets = part.get("sets") or [part]
     names = [_folder(each) or each["name"] for each in sets]
-    splits = dict.fromkeys(str(each.get("split") or half) for each in sets)
+    splits = dict.fromkeys(str(each.get("split") or _half_of(each, half)) for each in sets)
     return Data(name=" + ".join(names), split=", ".join(splits), images=images)
 
 
 def _folder(part: Mapping[str, Any]) -> str | None:
-    return next((Path(part[key]).name for key in ("root", "images") if part.get(key)), None)
+    """The name of its folder; of images and annotations, that of the one they have in common."""
+    paths = [part[key] for key in ("images", "annotations") if part.get(key)]
+    if part.get("root") or not paths:
+        return Path(part["root"]).name if part.get("root") else None
+    return Path(os.path.commonpath(map(os.path.abspath, paths))).name or Path(paths[0]).name
+
+
+def _half_of(part: Mapping[str, Any], half: str) -> str:
+    """COCO's halves are folders: val2017 for val."""
+    folder = Path(part.get("images") or "").name
+    return folder if half in folder else half
 
 
 def model_name(network: SSDConfig) -> str:

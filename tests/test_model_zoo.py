@@ -442,13 +442,13 @@ def test_the_card_of_published_weights(evaluate_card, tmp_path, monkeypatch):
     file.write_bytes(b"abc")
     monkeypatch.setattr(Weights, "fetch", lambda self, progress: file)
     config = EvaluateConfig(source="ssd300_vgg16", card=str(tmp_path / "a.json"))
-    data = {"name": "coco", "images": "/data/coco/val2017", "annotations": "a.json"}
+    data = {"name": "coco", "images": "/data/coco/val2017", "annotations": "/data/coco/annotations/a.json"}
     evaluate_card.check_whole(config.source)
     evaluate_card.write_card_of(config, MODELS["ssd300_vgg16"].config, data, REPORT, CPU)
     card = read_card(config.card)
     assert (type(card), card.model, card.weights) == (Measured, "ssd300_vgg16", "COCO_V1")
     assert card.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # of "abc", FIPS 180
-    assert card.data == Data(name="val2017", split="val", images=3)
+    assert card.data == Data(name="coco", split="val2017", images=3)
 
 
 def test_a_network_is_named_as_in_the_zoo(evaluate_card):
@@ -460,6 +460,13 @@ def test_data_sets_joined_have_both_names(evaluate_card):
     sets = [{"name": "voc", "root": f"/data/{name}", "split": "trainval"} for name in ("VOC2007", "VOC2012")]
     found = evaluate_card.data_facts({"name": "union", "sets": sets}, "train", 16551)
     assert found == Data(name="VOC2007 + VOC2012", split="trainval", images=16551)
+
+
+def test_data_sets_are_named_by_their_folder(evaluate_card):
+    part = {"name": "coco", "images": "/data/mine/pictures", "annotations": "/data/mine/boxes.json"}
+    assert evaluate_card.data_facts(part, "val", 3) == Data(name="mine", split="val", images=3)
+    part = {"name": "coco", "images": "/pictures", "annotations": "/boxes.json"}
+    assert evaluate_card.data_facts(part, "val", 3) == Data(name="pictures", split="val", images=3)
 
 
 # ---- the other scripts ----

@@ -51,6 +51,16 @@ def test_the_best_box_is_on_top():
     assert tuple(picture[250, 100]) == colour_of(2)
 
 
+def test_no_line_goes_through_a_name():
+    alone = np.asarray(draw_boxes(GREY, found([[100, 150, 300, 350]], [1], [0.5]), NAMES))
+    crossed = np.asarray(
+        draw_boxes(GREY, found([[110, 100, 130, 300], [100, 150, 300, 350]], [2, 1], [0.9, 0.5]), NAMES)
+    )
+    name = changed(alone)
+    name[149:] = False
+    assert name.any() and np.array_equal(alone[name], crossed[name])
+
+
 def test_nothing_found_nothing_drawn():
     assert not changed(draw_boxes(GREY, found([], [], []), NAMES)).any()
 

@@ -202,12 +202,19 @@ class ToRGB:
     tensor.
 
     Pillow images and byte arrays stay bytes; floats stay floats and are taken to lie in [0, 1].
+
+    Raises:
+        ValueError: for other shapes and types.
     """
 
     def __call__(self, image: Image.Image | np.ndarray | Tensor) -> Tensor:
         if isinstance(image, Image.Image):
             image = np.array(to_rgb(ImageOps.exif_transpose(image)))
         if isinstance(image, np.ndarray):
+            if image.ndim == 3 and image.shape[-1] not in (1, 3):
+                raise ValueError(
+                    f"an array has shape {image.shape}: expected [height, width, 3], RGB, or [height, width]"
+                )
             image = torch.from_numpy(np.ascontiguousarray(image))
             image = image.movedim(-1, 0) if image.ndim == 3 else image
         if image.ndim == 2 or (image.ndim == 3 and image.shape[0] == 1):

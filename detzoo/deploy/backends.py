@@ -193,7 +193,9 @@ def _choose(name: str, precision: str, device: torch.device, calibrated: bool) -
     if calibrated and precision != "int8":
         raise ValueError(f"images to calibrate on are for int8, and the precision is {precision}")
     if precision == "int8" and not calibrated:
-        raise ValueError("int8 is calibrated on images like those to come: pass some hundred as calibration=")
+        raise ValueError(
+            "int8 is calibrated on images like those to come: pass some hundred (calibration=, --calibration)"
+        )
     for module, extra in {**backend.packages, **({"nncf": "int8"} if precision == "int8" else {})}.items():
         package(module, extra)
     return backend

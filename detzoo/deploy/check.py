@@ -45,7 +45,13 @@ def answer_of(model: SSD, inputs: str, images: Tensor) -> Answer:
 
 
 def compare(
-    model: SSD, run: Run, outputs: Sequence[str], inputs: str, batches: Sequence[Tensor], tolerance: Tolerance
+    model: SSD,
+    run: Run,
+    outputs: Sequence[str],
+    inputs: str,
+    batches: Sequence[Tensor],
+    tolerance: Tolerance,
+    candidates: int | None = None,
 ) -> dict[str, float]:
     """The largest difference of each output over all batches.
 
@@ -56,6 +62,7 @@ def compare(
         inputs: a name in `INPUTS`.
         batches: of images as the exported one takes them.
         tolerance: see there.
+        candidates: of an image, that enter its suppression, see `Suppressed`; to explain differences by.
 
     Raises:
         ExportError: naming the output and the difference that is too large.
@@ -65,7 +72,7 @@ def compare(
     for images in batches:
         answer, given = answer_of(model, inputs, images), dict(zip(outputs, run(images), strict=True))
         if "counts" in given:
-            found = detections_differ(model, answer, given, tolerance)
+            found = detections_differ(model, answer, given, tolerance, candidates)
             seen += int(given["counts"].sum())
         else:
             found = tensors_differ(model, answer, given, tolerance)
@@ -97,7 +104,9 @@ def tensors_differ(model: SSD, answer: Answer, given: dict[str, Tensor], toleran
     return largest
 
 
-def detections_differ(model: SSD, answer: Answer, given: dict[str, Tensor], tolerance: Tolerance) -> dict[str, float]:
+def detections_differ(
+    model: SSD, answer: Answer, given: dict[str, Tensor], tolerance: Tolerance, candidates: int | None
+) -> dict[str, float]:
     """Largest difference of boxes (pixels) and scores of detections that are the same, and how many are not."""
     found, wanted = detections_in(given), _detect(model, answer, answer.boxes, answer.scores)
     pairs = [match(mine, theirs, tolerance) for mine, theirs in zip(found, wanted, strict=True)]
@@ -111,9 +120,21 @@ def detections_differ(model: SSD, answer: Answer, given: dict[str, Tensor], tole
             f"{strays} detections in the outputs boxes, scores and labels are not among those of the detector in "
             f"PyTorch, or the other way round, of {total} in {len(found)} images (expected: the same ones, boxes "
             f"within {tolerance.pixels:g} pixels, scores within {tolerance.score:g})"
+            f"{_left_out(model, answer, candidates)}"
         )
     largest = {name: max(getattr(pair, name) for pair in pairs) for name in ("boxes", "scores")}
     return largest | {STRAY: percent}
+
+
+def _left_out(model: SSD, answer: Answer, candidates: int | None) -> str:
+    """What to do where suppression was not shown all that it may be."""
+    above = int((answer.scores > model.postprocess.score_threshold).sum(dim=(1, 2)).max())
+    if candidates is None or candidates >= above:
+        return ""
+    return (
+        f"; {above} pairs of box and class of an image are above the score threshold, and {candidates} enter "
+        f"suppression in the graph: try --candidates {above} (candidates=)"
+    )
 
 
 def detections_in(given: dict[str, Tensor]) -> list[Detection]:

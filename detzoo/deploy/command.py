@@ -43,15 +43,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--candidates",
         type=whole_number,
         metavar="N",
-        help="boxes of an image that enter suppression (default: five for each that may leave, at least 1000)",
+        help="boxes of an image that enter suppression (default: five for each that may leave, at least 5000)",
     )
     parser.add_argument(
         "--images",
         nargs="+",
-        type=Path,
-        metavar="FILE",
+        metavar="PATH",
         default=[],
-        help="to compare with (default: drawn pictures), and for int8 to calibrate on: some hundred like those to come",
+        help="files, folders or patterns to compare with (default: drawn pictures), and for int8 to calibrate on: some "
+        "hundred like those to come",
     )
 
 

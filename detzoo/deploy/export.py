@@ -21,7 +21,7 @@ from ..models import SSD
 from ..version import __version__
 from .check import compare
 from .inputs import INPUTS
-from .levels import LEVELS, Raw
+from .levels import LEVELS, Raw, Suppressed
 from .look_trained import drawn_pictures
 from .program import Precision, Program, Target, check_packages
 from .to_executorch import EXECUTORCH
@@ -107,7 +107,9 @@ def export(
     with TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
         unfinished = Path(folder) / path.name
         kind.write(program, unfinished)
-        differences = compare(reference, target.open(unfinished), module.outputs, inputs, batches, kind.tolerance)
+        entering = module.candidates if isinstance(module, Suppressed) else None
+        run = target.open(unfinished)
+        differences = compare(reference, run, module.outputs, inputs, batches, kind.tolerance, entering)
         _move(Path(folder), path)
     return Exported(path, differences)
 

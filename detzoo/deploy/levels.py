@@ -15,7 +15,7 @@ from ..ops import clip_boxes, scale_boxes
 from .inputs import build_inputs
 from .keep import keep_by_offsets
 
-LEAST_CANDIDATES = 1000
+LEAST_CANDIDATES = 5000  # which take no longer than 1000: few of them are above the threshold
 PER_DETECTION = 5  # candidates for each detection that may leave, as the detector itself begins with
 Keep = Callable[[Tensor, Tensor, float, int], Tensor]
 
@@ -89,7 +89,7 @@ class Suppressed(Raw):
         inputs: see `Raw`.
         dtype: see `Raw`.
         candidates: K, pairs of default box and class that enter suppression; by default five for each detection and at
-            least 1000.
+            least 5000.
         keep: what suppresses.
 
     Raises:

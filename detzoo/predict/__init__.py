@@ -3,7 +3,7 @@
 from .detector import SCORE_THRESHOLD, Detector
 from .reading import OnDemand, read_image
 from .result import Result, class_names, describe, to_dataframe
-from .sources import find
+from .sources import find, images_of
 
 __all__ = [
     "SCORE_THRESHOLD",
@@ -13,6 +13,7 @@ __all__ = [
     "class_names",
     "describe",
     "find",
+    "images_of",
     "read_image",
     "to_dataframe",
 ]

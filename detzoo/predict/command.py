@@ -5,7 +5,6 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,10 @@ from .overlap import WORKERS
 from .pipeline import Pipeline
 from .report import Report, count, summary
 from .shards import Shards, fingerprint, part_of, under_torchrun, write_shard
-from .sources import STANDARD_INPUT, check_sources, find, searched_folders, single_files
+from .sources import CALIBRATION, STANDARD_INPUT, check_sources, find, images_of, searched_folders, single_files
 
 UNREADABLE = 1  # exit status where an image could not be read; 2 is for what a user got wrong
 INTERRUPTED = 130
-CALIBRATION = 300  # images
 # argparse takes all words after an option with a list for the list
 USAGE = """%(prog)s SOURCE [SOURCE ...] [options]
        %(prog)s [options] -- SOURCE [SOURCE ...]
@@ -145,7 +143,8 @@ def run(options: argparse.Namespace) -> int:
             if not keep:
                 shards.remove()
     except KeyboardInterrupt:
-        print("detzoo: interrupted; the same line with --resume goes on with it", file=sys.stderr)
+        how = "the same line" if sharded else "the same line with --resume"
+        print(f"detzoo: interrupted; {how} goes on with it", file=sys.stderr)
         return INTERRUPTED
     finally:
         if not keep:
@@ -211,15 +210,10 @@ def _detector(options: argparse.Namespace) -> Detector:
         score_threshold=options.score_threshold,
         iou_threshold=options.iou_threshold,
         classes=None if options.classes is None else sum(options.classes, []),
-        calibration=None if options.calibration is None else _calibration(options.calibration),
+        calibration=None if options.calibration is None else images_of(options.calibration, CALIBRATION),
         origin=options.origin,
         trust_parts=options.trust_parts,
     )
-
-
-def _calibration(sources: Sequence[str]) -> list[str]:
-    images = (item.path for item in find(sources) if item.kind == "image")
-    return list(islice(images, CALIBRATION))
 
 
 def _identity(options: argparse.Namespace, formats: Sequence[str], detector: Detector) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from .result import class_names
 
 CONFIG, CARD = "config.json", "README.md"
 LIBRARY = "library_name: detzoo"  # in the head of a card
+LICENCE = re.compile(r"^license: (.+)$", re.MULTILINE)
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)  # owner/name
 EXTRA = "hub"
 
@@ -51,14 +52,16 @@ def _downloaded(name: str, revision: str | None) -> Path:
         hub = package("huggingface_hub", EXTRA)
         folder = Path(hub.snapshot_download(name, revision=revision, allow_patterns=[SAVED, CONFIG]))
     except (OSError, ValueError) as error:  # of the client, which derives its own from these
-        raise ValueError(f"no file or folder {name!r} here, and not to be had from the hub: {error}") from error
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"no file or folder {name!r} here, and not to be had from the hub: {reason}") from error
     if not (folder / SAVED).is_file():
         raise ValueError(f"{name} on the hub has no {SAVED}: expected what Detector.push_to_hub writes")
     return folder
 
 
 def save_folder(folder: str | Path, opened: Opened, *, licence: str | None = None, overwrite: bool = False) -> Path:
-    """Write weights, config and card; each file is whole or not there.
+    """Write weights, config and card; each file is whole or not there. A card that was here keeps its licence, where
+    no other is given.
 
     Raises:
         ValueError: naming them, for files of these names that were not written here, unless `overwrite` is said.
@@ -72,12 +75,18 @@ def save_folder(folder: str | Path, opened: Opened, *, licence: str | None = Non
         weights, config = save(Path(unfinished) / SAVED, opened)
         os.replace(weights, folder / SAVED)
         os.replace(config, folder / CONFIG)
-    write_text(folder / CARD, card(opened, folder.name, licence))
+    write_text(folder / CARD, card(opened, folder.name, licence or _licence_of(folder / CARD)))
     return folder
 
 
 def _is_card(path: Path) -> bool:
     return f"\n{LIBRARY}\n" in path.read_text(encoding="utf-8", errors="replace")
+
+
+def _licence_of(path: Path) -> str | None:
+    """What a card of ours says, if it is there and says one."""
+    found = LICENCE.search(path.read_text(encoding="utf-8")) if path.exists() and _is_card(path) else None
+    return None if found is None else found[1]
 
 
 def _is_config(path: Path) -> bool:

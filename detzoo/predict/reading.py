@@ -12,6 +12,7 @@ from torch import Tensor
 from ..components.preprocess import ToRGB
 from ..images import UNREADABLE_IMAGE, unreadable
 
+BEYOND = 0.05  # [0, 1], as resizing may go
 # A path, a Pillow image, an array [H, W] or [H, W, 3], a tensor [3, H, W]; bytes, or floats in [0, 1]; RGB.
 ImageLike = str | Path | Image.Image | np.ndarray | Tensor
 
@@ -56,7 +57,7 @@ def as_image(thing: ImageLike) -> Tensor:
     """Any image as [3, H, W].
 
     Raises:
-        ValueError: for a file that cannot be read, and for what is no RGB image.
+        ValueError: for a file that cannot be read, and for what is no RGB image of bytes or of floats in [0, 1].
     """
     if isinstance(thing, str | Path):
         return read_image(thing)
@@ -64,7 +65,12 @@ def as_image(thing: ImageLike) -> Tensor:
         raise ValueError(f"got a {type(thing).__name__}: expected a path, a Pillow image, an array or a tensor")
     if isinstance(thing, np.ndarray) and not thing.flags.writeable:  # torch warns of those
         thing = thing.copy()
-    return ToRGB()(thing)
+    image = ToRGB()(thing)
+    if image.is_floating_point() and not (image.min() > -BEYOND and image.max() < 1 + BEYOND):  # nor where it is NaN
+        raise ValueError(
+            f"got floats from {float(image.min()):g} to {float(image.max()):g}: expected [0, 1], or bytes (uint8)"
+        )
+    return image
 
 
 def is_one_image(thing: object) -> bool:

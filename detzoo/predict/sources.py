@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -22,6 +23,7 @@ VIDEOS = {
 CAMERA = re.compile(r"camera:(\d+)", re.ASCII)
 STANDARD_INPUT = "-"
 NAMES_AT_ONCE = 100_000  # of a folder in memory
+CALIBRATION = 300  # images at most that int8 is calibrated on
 
 
 class Item(NamedTuple):
@@ -44,7 +46,8 @@ def find(
     """The images and videos of sources, found while they are asked for.
 
     A folder gives those of its files that are called like images or videos, and those of its subfolders (links to
-    folders are not followed), in the order of their names; a glob gives files and folders, sorted. Other files are
+    folders are not followed; pipes and the like are not files), in the order of their names; a glob gives files and
+    folders, sorted. Other files are
     taken for images whatever they are called. Names are relative to the folder that all sources have in common. What
     comes again is left out; but for a single folder, all names are held in memory for that.
 
@@ -60,6 +63,18 @@ def find(
     hidden = None if leave_out is None else os.path.realpath(leave_out)
     items = _all(sources, hidden, sys.stdin if lines is None else lines)
     yield from items if len(sources) == 1 and os.path.isdir(sources[0]) else _each_once(items)
+
+
+def images_of(sources: Sequence[str], most: int | None = None) -> list[str]:
+    """Paths of the images of sources, at most so many.
+
+    Raises:
+        ValueError: see `find`; for sources without an image.
+    """
+    found = list(islice((item.path for item in find(sources) if item.kind == "image"), most))
+    if not found:
+        raise ValueError(f"there is no image in {', '.join(sources)}")
+    return found
 
 
 def _all(sources: Sequence[str], hidden: str | None, lines: Iterable[str]) -> Iterator[Item]:
@@ -185,13 +200,19 @@ def _entries(folder: str) -> Iterator[tuple[str, bool]]:
     last = ""
     while True:
         with os.scandir(folder) as entries:
-            following = (entry for entry in entries if entry.name > last and not entry.name.startswith("."))
+            shown = (entry for entry in entries if entry.name > last and not entry.name.startswith("."))
+            following = (entry for entry in shown if not _is_special(entry))
             listed = ((entry.name, entry.is_dir(follow_symlinks=False)) for entry in following)
             names = heapq.nsmallest(NAMES_AT_ONCE, listed)
         yield from names
         if len(names) < NAMES_AT_ONCE:
             return
         last = names[-1][0]
+
+
+def _is_special(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a pipe, a socket or a device, for which one could wait; links to nothing are files to report."""
+    return not (entry.is_file() or entry.is_dir() or not os.path.exists(entry.path))
 
 
 def _local(path: str, root: str) -> Item:

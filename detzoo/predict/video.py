@@ -16,6 +16,7 @@ from ..packages import package
 EXTRA = "video"
 CODECS = ("libx264", "mpeg4")  # the first one that PyAV has
 TICKS = 60_000  # a second, of which the usual frame rates are whole fractions; MPEG-4 has no more than 65535
+MOST_OF_THEM = 0.9  # of the frames that a file says it has; some say a few more than they show
 BITS_PER_PIXEL = 0.2  # of MPEG-4, which is not told a quality
 
 
@@ -75,7 +76,7 @@ class Clip:
         """Frame after frame, at most so many.
 
         Raises:
-            ValueError: where the file is damaged, with the number of the frame.
+            ValueError: where the file is damaged or ends too soon, with the number of the frame.
         """
         number, first = 0, None
         decoded = self._container.decode(self.stream)
@@ -83,6 +84,9 @@ class Clip:
             try:
                 frame = next(decoded)
             except (StopIteration, self._av.EOFError):
+                if self.frames_stated and number < MOST_OF_THEM * self.frames_stated:
+                    reason = f"it ends after {number} of {self.frames_stated} frames"
+                    raise ValueError(_unreadable(self.name, reason)) from None
                 return
             except (self._av.FFmpegError, OSError) as error:
                 raise ValueError(_unreadable(self.name, f"frame {number}: {error.strerror}")) from error

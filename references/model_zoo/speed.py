@@ -71,10 +71,18 @@ def _fastest(rows: Iterable[Timed], form: str) -> str:
     return f"{number(best.row.ms_per_image, 1)}{what}"
 
 
+SAME = (
+    "Detections are the same where label, box (0.01 pixel) and score (0.0001) are those of the first row; fewer bits "
+    "do not give them, and are judged by AP (`detzoo benchmark`)."
+)
+
+
 def _whole(card: Speed | Costs) -> Iterator[str]:
     yield f"{where(card.made)}. Inside the clock: {card.clock}"
     yield from ("", "```", card.made.command or "", "```", "")
     if isinstance(card, Speed):
+        if any(row.same is not None for row in card.rows):
+            yield from (SAME, "")
         yield from table(HEAD, (_row(row) for row in card.rows))
     else:
         columns = list(dict.fromkeys(what for row in card.rows for what in row.numbers))

@@ -242,9 +242,17 @@ def test_floats_stay_floats():
     assert torch.equal(found, torch.from_numpy(image).permute(2, 0, 1))
 
 
-@pytest.mark.parametrize("image", [np.zeros((4, 5, 4), np.uint8), torch.zeros(2, 3, 4, 5), np.zeros((4, 5), np.int64)])
-def test_what_cannot_be_rgb(image):
-    with pytest.raises(ValueError, match="image 0"):
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((4, 5, 4), np.uint8), r"an array has shape \(4, 5, 4\): expected \[height, width, 3\]"),
+        (np.zeros((3, 4, 5), np.uint8), r"an array has shape \(3, 4, 5\)"),
+        (torch.zeros(2, 3, 4, 5), "image 0"),
+        (np.zeros((4, 5), np.int64), "image 0"),
+    ],
+)
+def test_what_cannot_be_rgb(image, message):
+    with pytest.raises(ValueError, match=message):
         ToRGB()(image)
 
 

@@ -93,6 +93,14 @@ def test_too_few_candidates_find_less_and_never_something_else(model, images):
         assert torch.equal(mine["boxes"], theirs["boxes"][:count])
 
 
+def test_candidates_that_are_missed_are_named(model, tmp_path):
+    """Many boxes above the threshold, few of which survive: the detector goes back for more, a graph cannot."""
+    model.postprocess = Postprocess(score_threshold=0.001, iou_threshold=0.1, top_k=None, detections_per_image=100)
+    with pytest.raises(ExportError, match=r"(\d+) pairs .* threshold, and 30 enter suppression .* --candidates \1 "):
+        export(model, tmp_path / "m.pt2", to="torch-export", candidates=30)
+    export(model, tmp_path / "m.pt2", to="torch-export")
+
+
 def test_rows_beyond_the_count_are_zero(model, images):
     model.postprocess = Postprocess(score_threshold=0.7)
     boxes, scores, labels, counts = Suppressed(model)(images)
@@ -370,6 +378,15 @@ def test_batch_is_one_or_the_other(checkpoint, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["export", str(checkpoint), "-o", str(tmp_path / "m.onnx"), "--dynamic-batch", "--batch", "2"])
     assert "not allowed with argument" in capsys.readouterr().err
+
+
+def test_images_of_the_command_may_be_a_folder(checkpoint, tmp_path, capsys):
+    (tmp_path / "grey").mkdir()
+    output = ["-o", str(tmp_path / "model.pt2"), "--to", "torch-export", "--level", "raw"]
+    assert main(["export", str(checkpoint), *output, "--images", str(tmp_path / "grey")]) == 2
+    assert "there is no image in" in capsys.readouterr().err
+    Image.fromarray(np.full((50, 70, 3), 90, np.uint8)).save(tmp_path / "grey" / "one.png")
+    assert main(["export", str(checkpoint), *output, "--images", str(tmp_path / "grey")]) == 0
 
 
 def test_the_command_says_what_was_wrong_in_one_line(checkpoint, tmp_path, capsys):

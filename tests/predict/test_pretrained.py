@@ -78,6 +78,7 @@ def test_card(detector, tmp_path):
     assert "library_name: detzoo\n" in head and "pipeline_tag: object-detection\n" in head and "license: mit\n" in head
     assert "Classes: cat, dog." in body and 'Detector.from_pretrained("mine")' in body and "96x96 pixels" in body
     assert "license" not in (detector.save_pretrained(tmp_path / "other") / CARD).read_text()
+    assert "license: mit\n" in (detector.save_pretrained(tmp_path / "mine") / CARD).read_text(), "saved once more"
 
 
 def test_files_of_others_are_not_replaced(detector, photo, tmp_path):

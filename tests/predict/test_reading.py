@@ -130,6 +130,17 @@ def test_what_is_no_image(thing):
         as_image(thing)
 
 
+@pytest.mark.parametrize(
+    ("value", "said"), [(255.0, "from 0 to 255"), (-1.0, "from -1 to 0"), (float("nan"), "nan")], ids=str
+)
+def test_floats_that_are_no_pixels(value, said):
+    image = np.zeros((8, 8, 3), np.float32)
+    image[3, 3] = value
+    with pytest.raises(ValueError, match=rf"{said}.*expected \[0, 1\], or bytes"):
+        as_image(image)
+    as_image(np.full((8, 8, 3), 1.01, np.float32))
+
+
 def test_paths_are_paths(photo):
     assert torch.equal(read_image(Path(photo)), read_image(str(photo)))
 

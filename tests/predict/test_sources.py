@@ -11,7 +11,7 @@ import pytest
 from detzoo.hub import copy_url
 from detzoo.predict import find, sources
 from detzoo.predict.pipeline import Pipeline
-from detzoo.predict.sources import Item, check_sources, single_files, walk
+from detzoo.predict.sources import Item, check_sources, images_of, single_files, walk
 
 NAMES = ["a.png", "b.JPG", "in/c.png", "in/deep/d.jpg", "z.bmp"]
 
@@ -143,6 +143,23 @@ def test_links_to_folders_are_not_followed(photos):
 def test_sources_that_are_not_there(photos):
     with pytest.raises(ValueError, match=r"one: no.jpg, .*\*.gif$"):
         check_sources([str(photos), "no.jpg", str(photos / "*.gif"), "-", "http://host/x", "camera:0"])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_pipes_are_not_waited_for(tmp_path):
+    (tmp_path / "there.jpg").touch()
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "link.jpg").symlink_to("pipe.jpg")
+    (tmp_path / "nowhere.jpg").symlink_to("gone.jpg")
+    assert [item.name for item in find([str(tmp_path)])] == ["nowhere.jpg", "there.jpg"]
+
+
+def test_images_of_sources(photos):
+    everything = images_of([str(photos)])
+    assert len(everything) > 2 and images_of([str(photos)], 2) == everything[:2]
+    (photos / "none").mkdir()
+    with pytest.raises(ValueError, match="there is no image in .*none"):
+        images_of([str(photos / "none")])
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may search everything")

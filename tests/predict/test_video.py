@@ -218,6 +218,16 @@ def test_a_video_that_breaks_off(detector, tmp_path, monkeypatch):
     assert [frame["frame"] for frame in frames] == [0, 1, 2] and "frame 3: damaged" in error["error"]
 
 
+def test_a_video_that_ends_too_soon(tmp_path):
+    """AVI's frames come to an end without a word; its head says how many there were."""
+    whole = make(tmp_path / "whole.avi", codec="mpeg4", count=20).read_bytes()
+    assert len(frames_of(tmp_path / "whole.avi")) == 20
+    (tmp_path / "cut.avi").write_bytes(whole[: (whole.find(b"movi") + whole.find(b"idx1")) // 2])
+    with pytest.raises(ValueError, match=r"cut.avi cannot be read as a video: it ends after \d+ of 20 frames"):
+        frames_of(tmp_path / "cut.avi")
+    assert len(frames_of(tmp_path / "cut.avi", most=1)) == 1
+
+
 def test_sound_alone_is_no_video(tmp_path):
     with wave.open(str(tmp_path / "sound.mp4"), "wb") as sound:
         sound.setparams((1, 2, 8000, 0, "NONE", "none"))
