@@ -258,10 +258,14 @@ def _pictures(data: DetectionDataset | None, count: int) -> list[Tensor]:
 
 def _calibration(sources: Sequence[str] | None, train: DetectionDataset | None) -> Sequence[Tensor]:
     if sources is not None:
-        return OnDemand(read_image, images_of(sources, CALIBRATION))
-    if train is None:
+        images = OnDemand(read_image, images_of(sources, CALIBRATION))
+    elif train is not None:
+        images = OnDemand(partial(_image, train), range(min(len(train), CALIBRATION)))
+    else:
         return []
-    return OnDemand(partial(_image, train), range(min(len(train), CALIBRATION)))
+    for _ in images:  # one that cannot be read is an error here, and later a form that does not run
+        pass
+    return images
 
 
 def _image(data: DetectionDataset, index: int) -> Tensor:

@@ -21,6 +21,7 @@ from .models.opening import open_detector
 from .models.published import list_published
 from .predict import OnDemand, images_of, read_image
 from .predict import command as predict
+from .predict.sources import CALIBRATION
 from .show import (
     describe_model,
     draw_default_boxes,
@@ -238,7 +239,7 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    paths = images_of(options.images) if options.images else []
+    paths = images_of(options.images, CALIBRATION) if options.images else []
     return deploy.run(options, OnDemand(read_image, paths))
 
 

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import json
-import os
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -26,6 +26,7 @@ from detzoo.models.checkpoint import checkpoint_in
 from detzoo.models.entry import NETWORK
 from detzoo.models.opening import named_weights
 
+PART = re.compile(r"(train|val|test)\d*|images")  # what COCO and others call folders of a data set
 LOG, METRICS = "log.csv", "metrics.json"  # in a run folder
 
 
@@ -155,17 +156,18 @@ def data_facts(part: Mapping[str, Any], half: str, images: int) -> Data:
 
 
 def _folder(part: Mapping[str, Any]) -> str | None:
-    """The name of its folder; of images and annotations, that of the one they have in common."""
-    paths = [part[key] for key in ("images", "annotations") if part.get(key)]
-    if part.get("root") or not paths:
+    """The name of its folder; of images that are a part of it, beside their annotations, that of the whole."""
+    if part.get("root") or not part.get("images"):
         return Path(part["root"]).name if part.get("root") else None
-    return Path(os.path.commonpath(map(os.path.abspath, paths))).name or Path(paths[0]).name
+    images, whole = Path(part["images"]), Path(part["images"]).parent
+    is_part = PART.fullmatch(images.name) and whole in Path(part["annotations"]).parents
+    return whole.name if is_part else images.name
 
 
 def _half_of(part: Mapping[str, Any], half: str) -> str:
     """COCO's halves are folders: val2017 for val."""
     folder = Path(part.get("images") or "").name
-    return folder if half in folder else half
+    return folder if re.fullmatch(rf"{half}\d*", folder) else half
 
 
 def model_name(network: SSDConfig) -> str:

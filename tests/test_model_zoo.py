@@ -463,10 +463,14 @@ def test_data_sets_joined_have_both_names(evaluate_card):
 
 
 def test_data_sets_are_named_by_their_folder(evaluate_card):
-    part = {"name": "coco", "images": "/data/mine/pictures", "annotations": "/data/mine/boxes.json"}
-    assert evaluate_card.data_facts(part, "val", 3) == Data(name="mine", split="val", images=3)
-    part = {"name": "coco", "images": "/pictures", "annotations": "/boxes.json"}
-    assert evaluate_card.data_facts(part, "val", 3) == Data(name="pictures", split="val", images=3)
+    for images, annotations, name in [
+        ("/data/mine/images", "/data/mine/boxes.json", "mine"),
+        ("/home/ann/set/evaluation_pictures", "/home/ann/boxes.json", "evaluation_pictures"),
+        ("/home/ann/pictures", "/home/ann/boxes.json", "pictures"),
+        ("/data/sets/mine", "/data/labels/mine.json", "mine"),
+    ]:
+        part = {"name": "coco", "images": images, "annotations": annotations}
+        assert evaluate_card.data_facts(part, "val", 3) == Data(name=name, split="val", images=3)
 
 
 # ---- the other scripts ----

@@ -15,7 +15,7 @@ from ..models import SSD
 from ..packages import package
 from ..structures import Detection, Predictions
 from .engines import Engine, Network, run_compiled, run_cuda_graphs, run_eager, run_onnxruntime, run_openvino
-from .levels import Decoded
+from .levels import Decoded, check_detects_by_parts
 
 
 class Backend(NamedTuple):
@@ -166,12 +166,7 @@ def accelerate(
             int8 without images, and a model that detects in a way of its own.
     """
     device = torch.device(device)
-    for name in ("detect", "detections"):
-        if getattr(type(model), name) is not getattr(SSD, name):
-            raise ValueError(
-                f"{type(model).__name__}.{name} is its own, and would be left away: only an SSD's network, between its "
-                "preprocessing and its postprocessing, runs in another engine"
-            )
+    check_detects_by_parts(model)
     chosen = _choose(backend, precision, device, calibrated=calibration is not None)
     whole = copy.deepcopy(model).eval().to("cpu", torch.float32)
     batches = None if calibration is None else (whole.preprocess([image.cpu()]) for image in calibration)

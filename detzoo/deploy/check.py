@@ -10,6 +10,7 @@ from torch import Tensor
 from ..models import SSD
 from ..ops import scale_boxes
 from ..structures import Detection
+from .levels import candidates_of
 from .program import Run, Tolerance
 
 SHAKES = 8  # times the detector's own answer is asked for again; of two that are as good, each comes up in nearly all
@@ -129,7 +130,7 @@ def detections_differ(
 def _left_out(model: SSD, answer: Answer, candidates: int | None) -> str:
     """What to do where suppression was not shown all that it may be."""
     above = int((answer.scores > model.postprocess.score_threshold).sum(dim=(1, 2)).max())
-    if candidates is None or candidates >= above:
+    if candidates is None or candidates >= candidates_of(model.postprocess, *answer.scores.shape[1:], above):
         return ""
     return (
         f"; {above} pairs of box and class of an image are above the score threshold, and {candidates} enter "

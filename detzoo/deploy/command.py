@@ -51,7 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         default=[],
         help="files, folders or patterns to compare with (default: drawn pictures), and for int8 to calibrate on: some "
-        "hundred like those to come",
+        "hundred like those to come; the first 300 are used",
     )
 
 

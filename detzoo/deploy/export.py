@@ -21,7 +21,7 @@ from ..models import SSD
 from ..version import __version__
 from .check import compare
 from .inputs import INPUTS
-from .levels import LEVELS, Raw, Suppressed
+from .levels import LEVELS, Raw, Suppressed, check_detects_by_parts
 from .look_trained import drawn_pictures
 from .program import Precision, Program, Target, check_packages
 from .to_executorch import EXECUTORCH
@@ -87,6 +87,8 @@ def export(
         raise ValueError(
             f"{precision} is calibrated on images like those to come: pass some hundred (images=, --images)"
         )
+    if level != "raw":
+        check_detects_by_parts(model)
     target.check_installed()
     check_packages(kind.needs, kind.extra)
     pictures = drawn_pictures(PICTURES, PICTURE_SIZES[0]) if images is None else images
@@ -100,7 +102,8 @@ def export(
     sizes = {2: Dim("height", min=2), 3: Dim("width", min=2)} if inputs == "images" else {}
     dynamic = ({0: Dim("batch", min=1)} if dynamic_batch else {}) | sizes
     example = torch.zeros_like(batches[1 if dynamic_batch else 0])  # two images: one would be taken for a constant
-    calibration = batches_of(reference.preprocess, pictures, inputs, [1] * len(pictures)) if kind.calibrates else ()
+    each = (batches_of(reference.preprocess, [picture], inputs, [1])[0] for picture in pictures)
+    calibration = each if kind.calibrates else ()
     program = Program(module.eval(), example, dynamic, facts_of(model, level, inputs, name), calibration)
 
     path.parent.mkdir(parents=True, exist_ok=True)

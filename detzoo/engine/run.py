@@ -123,6 +123,7 @@ def start_processes(device: str) -> Iterator[torch.device]:
         raise ValueError(f"device={device!r}: expected {', '.join(DEVICES)}; torchrun gives each process its GPU")
     chosen = choose_device(device)
     if chosen.type == "cuda":
+        _check_gpus()
         torch.cuda.set_device(chosen)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         _join_processes("nccl" if chosen.type == "cuda" else "gloo")
@@ -199,6 +200,13 @@ def _processor() -> str:
     lines = information.read_text().splitlines() if information.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def _check_gpus() -> None:
+    """Raise a ValueError if processes would have to share a GPU, which gradients cannot be averaged over."""
+    processes, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if processes > gpus:
+        raise ValueError(f"{processes} processes here, and PyTorch sees {gpus} GPUs: --nproc-per-node={gpus}")
 
 
 def _seed(seed: int) -> None:

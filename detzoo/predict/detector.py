@@ -152,7 +152,8 @@ class Detector:
 
         Args:
             folder: is made if it is missing.
-            licence: for the card, as the hub abbreviates it ("bsd-3-clause").
+            licence: for the card, as the hub abbreviates it ("bsd-3-clause"); by default that of a card which is there
+                already, and "" for none.
             overwrite: replace files of these names that detzoo did not write; those that it wrote are replaced anyway.
 
         Raises:
@@ -169,7 +170,8 @@ class Detector:
         message: str = "Add a detector of detzoo",
         licence: str | None = None,
     ) -> str:
-        """Write the same to "owner/name" on the Hugging Face hub, which is made if it is missing.
+        """Write the same to "owner/name" on the Hugging Face hub, which is made if it is missing. A card that is there
+        is replaced, so say its licence again.
 
         Returns:
             Its address.

@@ -52,7 +52,7 @@ def _downloaded(name: str, revision: str | None) -> Path:
         hub = package("huggingface_hub", EXTRA)
         folder = Path(hub.snapshot_download(name, revision=revision, allow_patterns=[SAVED, CONFIG]))
     except (OSError, ValueError) as error:  # of the client, which derives its own from these
-        reason = str(error).strip().partition("\n")[0]
+        reason = " ".join(str(error).split())  # of several lines
         raise ValueError(f"no file or folder {name!r} here, and not to be had from the hub: {reason}") from error
     if not (folder / SAVED).is_file():
         raise ValueError(f"{name} on the hub has no {SAVED}: expected what Detector.push_to_hub writes")
@@ -70,12 +70,13 @@ def save_folder(folder: str | Path, opened: Opened, *, licence: str | None = Non
     there = [(folder / name, is_ours) for name, is_ours in OURS.items() if (folder / name).exists()]
     if not overwrite and (others := [str(path) for path, is_ours in there if not is_ours(path)]):
         raise ValueError(f"{', '.join(others)} would be lost: choose another folder, or say overwrite=True")
+    licence = _licence_of(folder / CARD) if licence is None else licence
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix=".saving-") as unfinished:
         weights, config = save(Path(unfinished) / SAVED, opened)
         os.replace(weights, folder / SAVED)
         os.replace(config, folder / CONFIG)
-    write_text(folder / CARD, card(opened, folder.name, licence or _licence_of(folder / CARD)))
+    write_text(folder / CARD, card(opened, folder.name, licence))
     return folder
 
 
@@ -85,7 +86,10 @@ def _is_card(path: Path) -> bool:
 
 def _licence_of(path: Path) -> str | None:
     """What a card of ours says, if it is there and says one."""
-    found = LICENCE.search(path.read_text(encoding="utf-8")) if path.exists() and _is_card(path) else None
+    if not path.exists() or not _is_card(path):
+        return None
+    head, _, _ = path.read_text(encoding="utf-8", errors="replace").partition("\n---\n")
+    found = LICENCE.search(head)
     return None if found is None else found[1]
 
 

@@ -1,6 +1,6 @@
 """Whatever people call an image, as RGB bytes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor
 from ..components.preprocess import ToRGB
 from ..images import UNREADABLE_IMAGE, unreadable
 
-BEYOND = 0.05  # [0, 1], as resizing may go
+BEYOND = 0.25  # [0, 1], as bicubic resizing goes at edges; neither bytes nor normalised floats are so near
 # A path, a Pillow image, an array [H, W] or [H, W, 3], a tensor [3, H, W]; bytes, or floats in [0, 1]; RGB.
 ImageLike = str | Path | Image.Image | np.ndarray | Tensor
 
@@ -49,8 +49,13 @@ class OnDemand(Sequence[Tensor]):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, index: int) -> Tensor:
-        return self.read(self.items[index])
+    def __getitem__(self, index: int | slice) -> "Tensor | OnDemand":
+        items = self.items[index]
+        return OnDemand(self.read, items) if isinstance(index, slice) else self.read(items)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Not by `__getitem__`, where an IndexError of reading would be taken for the end."""
+        return map(self.read, self.items)
 
 
 def as_image(thing: ImageLike) -> Tensor:

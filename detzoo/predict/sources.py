@@ -4,6 +4,7 @@ import glob
 import heapq
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
@@ -46,10 +47,10 @@ def find(
     """The images and videos of sources, found while they are asked for.
 
     A folder gives those of its files that are called like images or videos, and those of its subfolders (links to
-    folders are not followed; pipes and the like are not files), in the order of their names; a glob gives files and
-    folders, sorted. Other files are
-    taken for images whatever they are called. Names are relative to the folder that all sources have in common. What
-    comes again is left out; but for a single folder, all names are held in memory for that.
+    folders are not followed), in the order of their names; a glob gives files and folders, sorted; neither gives pipes
+    and the like. Other files are taken for images whatever they are called. Names are relative to the folder that all
+    sources have in common. What comes again is left out; but for a single folder, all names are held in memory for
+    that.
 
     Args:
         sources: paths, patterns, addresses, `camera:N`, or `-` for `lines`.
@@ -168,7 +169,7 @@ def _files(source: str, hidden: str | None) -> Iterator[str]:
         if not alone and _is_within(os.path.realpath(path if os.path.isdir(path) else os.path.dirname(path)), hidden):
             continue
         if not os.path.isdir(path):
-            yield path
+            yield from () if _is_special(path) else (path,)
         elif "**" not in source:  # which gives what is in folders as well
             yield from walk(path, hidden)
 
@@ -201,7 +202,7 @@ def _entries(folder: str) -> Iterator[tuple[str, bool]]:
     while True:
         with os.scandir(folder) as entries:
             shown = (entry for entry in entries if entry.name > last and not entry.name.startswith("."))
-            following = (entry for entry in shown if not _is_special(entry))
+            following = (entry for entry in shown if _is_usual(entry) or not _is_special(entry.path))
             listed = ((entry.name, entry.is_dir(follow_symlinks=False)) for entry in following)
             names = heapq.nsmallest(NAMES_AT_ONCE, listed)
         yield from names
@@ -210,9 +211,20 @@ def _entries(folder: str) -> Iterator[tuple[str, bool]]:
         last = names[-1][0]
 
 
-def _is_special(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a pipe, a socket or a device, for which one could wait; links to nothing are files to report."""
-    return not (entry.is_file() or entry.is_dir() or not os.path.exists(entry.path))
+def _is_usual(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file or a folder and no link: what is known without another look."""
+    return entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)
+
+
+def _is_special(path: str) -> bool:
+    """Whether it is a pipe, a socket or a device, for which one could wait; links that lead nowhere are not: they are
+    to be reported when they are read.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _local(path: str, root: str) -> Item:

@@ -16,7 +16,7 @@ from ..packages import package
 EXTRA = "video"
 CODECS = ("libx264", "mpeg4")  # the first one that PyAV has
 TICKS = 60_000  # a second, of which the usual frame rates are whole fractions; MPEG-4 has no more than 65535
-MOST_OF_THEM = 0.9  # of the frames that a file says it has; some say a few more than they show
+MOST_OF_IT = 0.9  # of the time that a file states, see `Clip.frames`
 BITS_PER_PIXEL = 0.2  # of MPEG-4, which is not told a quality
 
 
@@ -38,7 +38,8 @@ class Clip:
     Attributes:
         rate: frames a second.
         pixel_aspect: width by height of a pixel, upright, known with the first frame; None if the file does not say.
-        frames_stated: how many frames the file says it has, or None.
+        frames_stated: how many frames the file says it has, or None; it may be told to show fewer of them.
+        seconds_stated: how long it says it is, or None.
 
     Raises:
         ValueError: naming it, if it cannot be read as a video, or PyAV is not installed.
@@ -57,7 +58,17 @@ class Clip:
         self.stream.thread_type = "AUTO"
         self.rate = Fraction(self.stream.average_rate or self.stream.guessed_rate or 25)
         self.frames_stated = self.stream.frames or None
+        self.seconds_stated = self._seconds_stated()
         self.pixel_aspect: Fraction | None = None
+
+    def _seconds_stated(self) -> float | None:
+        """What the head says, in formats where it is no guess."""
+        formats = self._container.format.name.split(",")
+        if "avi" in formats:  # FFmpeg's duration is what a file that was cut can hold
+            return None if self.frames_stated is None else self.frames_stated / float(self.rate)
+        if "mov" in formats and self.stream.duration is not None:  # of what is to be shown, see MP4's edit lists
+            return float(self.stream.duration * self.stream.time_base)
+        return None
 
     def _open(self) -> Any:
         if not self.path.startswith("camera:"):
@@ -78,14 +89,15 @@ class Clip:
         Raises:
             ValueError: where the file is damaged or ends too soon, with the number of the frame.
         """
-        number, first = 0, None
+        number, first, time = 0, None, 0.0
         decoded = self._container.decode(self.stream)
         while most is None or number < most:
             try:
                 frame = next(decoded)
             except (StopIteration, self._av.EOFError):
-                if self.frames_stated and number < MOST_OF_THEM * self.frames_stated:
-                    reason = f"it ends after {number} of {self.frames_stated} frames"
+                lasted = 0.0 if first is None else time - first + 1 / float(self.rate)
+                if self.seconds_stated is not None and lasted < MOST_OF_IT * self.seconds_stated:
+                    reason = f"it ends after {lasted:.2f} of {self.seconds_stated:.2f} seconds, {number} frames"
                     raise ValueError(_unreadable(self.name, reason)) from None
                 return
             except (self._av.FFmpegError, OSError) as error:

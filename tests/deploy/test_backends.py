@@ -155,6 +155,11 @@ def test_another_size_is_refused(model, images):
         accelerate(model, "eager").detect(images)
 
 
+def test_wrapped_detectors_are_refused(model):
+    with pytest.raises(ValueError, match="got a OptimizedModule: expected an SSD itself, not compiled"):
+        accelerate(torch.compile(model), "eager")
+
+
 @pytest.mark.parametrize("name", ["detect", "detections"])
 def test_a_way_of_its_own_is_not_left_away(model, name):
     model.__class__ = type("Mine", (SSD,), {name: lambda self, *_: []})
@@ -329,6 +334,13 @@ def test_what_cannot_be_benchmarked_is_said(model, small_config, tmp_path, capsy
     monkeypatch.setattr("detzoo.benchmark.build_part", lambda *arguments, **derived: None)
     assert main(["benchmark", str(path), *options]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_broken_image_to_calibrate_on_is_an_error(model, small_config, tmp_path, capsys):
+    save_checkpoint(tmp_path / "model.pt", model_record(model, small_config))
+    (tmp_path / "broken.jpg").write_bytes(b"broken")
+    assert main(["benchmark", str(tmp_path / "model.pt"), "--calibration", str(tmp_path)]) == 2
+    assert "broken.jpg cannot be read as an image" in capsys.readouterr().err
 
 
 def test_a_form_without_its_package_is_a_row_that_says_so(model, images, monkeypatch):

@@ -17,12 +17,12 @@ from detzoo.cli import main
 from detzoo.components import Postprocess, SoftNMS
 from detzoo.components.preprocess import Preprocess
 from detzoo.deploy import INPUTS, LEVELS, TARGETS, ExportError, export
-from detzoo.deploy.check import STRAY, match
+from detzoo.deploy.check import STRAY, Match, match
 from detzoo.deploy.keep import keep_by_offsets
 from detzoo.deploy.levels import Suppressed
 from detzoo.deploy.look_trained import look_trained
 from detzoo.deploy.program import EXACT
-from detzoo.models import build_ssd
+from detzoo.models import SSD, build_ssd
 from detzoo.models.checkpoint import model_record, save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -99,6 +99,22 @@ def test_candidates_that_are_missed_are_named(model, tmp_path):
     with pytest.raises(ExportError, match=r"(\d+) pairs .* threshold, and 30 enter suppression .* --candidates \1 "):
         export(model, tmp_path / "m.pt2", to="torch-export", candidates=30)
     export(model, tmp_path / "m.pt2", to="torch-export")
+
+
+def test_candidates_are_not_asked_for_where_more_cannot_enter(model, tmp_path, monkeypatch):
+    model.postprocess = Postprocess(score_threshold=0.001, top_k=50, top_k_per="image")
+    monkeypatch.setattr("detzoo.deploy.check._unexplained", lambda *_: 10)
+    monkeypatch.setattr("detzoo.deploy.check.match", lambda *_: Match(torch.arange(5), torch.arange(5), 0.0, 0.0))
+    with pytest.raises(ExportError, match=r"scores within 0.0001\)$"):
+        export(model, tmp_path / "m.pt2", to="torch-export")
+
+
+def test_a_way_of_its_own_is_not_left_away(model, tmp_path):
+    own = type("Mine", (SSD,), {"detect": lambda self, images: []})
+    model.__class__ = own
+    with pytest.raises(ValueError, match="Mine.detect is its own, and would be left away: change a part"):
+        export(model, tmp_path / "m.pt2", to="torch-export")
+    export(model, tmp_path / "m.pt2", to="torch-export", level="raw")
 
 
 def test_rows_beyond_the_count_are_zero(model, images):

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.usefixtures("runs_leave_no_trace")
 
 @pytest.fixture
 def no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
 
 

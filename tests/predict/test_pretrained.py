@@ -79,6 +79,7 @@ def test_card(detector, tmp_path):
     assert "Classes: cat, dog." in body and 'Detector.from_pretrained("mine")' in body and "96x96 pixels" in body
     assert "license" not in (detector.save_pretrained(tmp_path / "other") / CARD).read_text()
     assert "license: mit\n" in (detector.save_pretrained(tmp_path / "mine") / CARD).read_text(), "saved once more"
+    assert "license" not in (detector.save_pretrained(tmp_path / "mine", licence="") / CARD).read_text()
 
 
 def test_files_of_others_are_not_replaced(detector, photo, tmp_path):

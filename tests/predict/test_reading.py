@@ -138,7 +138,10 @@ def test_floats_that_are_no_pixels(value, said):
     image[3, 3] = value
     with pytest.raises(ValueError, match=rf"{said}.*expected \[0, 1\], or bytes"):
         as_image(image)
-    as_image(np.full((8, 8, 3), 1.01, np.float32))
+    edge = torch.zeros(3, 20, 20)
+    edge[:, :, 10:] = 1
+    resized = torch.nn.functional.interpolate(edge[None], (64, 64), mode="bicubic")[0]
+    assert resized.max() > 1.1 and as_image(resized).shape == (3, 64, 64)
 
 
 def test_paths_are_paths(photo):
@@ -150,6 +153,9 @@ def test_images_on_demand_are_read_then_and_not_before():
     images = OnDemand(lambda item: asked.append(item) or torch.full((1,), item), [3, 5, 7])
     assert len(images) == 3 and asked == []
     assert [int(image) for image in images] == [3, 5, 7] and int(images[-1]) == 7 and asked == [3, 5, 7, 7]
+    assert [int(image) for image in images[1:]] == [5, 7]
+    with pytest.raises(IndexError):  # and not an end
+        list(OnDemand(lambda item: [][item], [0, 1]))
 
 
 class Damaged:

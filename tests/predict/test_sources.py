@@ -151,7 +151,9 @@ def test_pipes_are_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "link.jpg").symlink_to("pipe.jpg")
     (tmp_path / "nowhere.jpg").symlink_to("gone.jpg")
-    assert [item.name for item in find([str(tmp_path)])] == ["nowhere.jpg", "there.jpg"]
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    for source in (tmp_path, tmp_path / "*.jpg"):
+        assert [item.name for item in find([str(source)])] == ["loop.jpg", "nowhere.jpg", "there.jpg"]
 
 
 def test_images_of_sources(photos):

@@ -223,9 +223,23 @@ def test_a_video_that_ends_too_soon(tmp_path):
     whole = make(tmp_path / "whole.avi", codec="mpeg4", count=20).read_bytes()
     assert len(frames_of(tmp_path / "whole.avi")) == 20
     (tmp_path / "cut.avi").write_bytes(whole[: (whole.find(b"movi") + whole.find(b"idx1")) // 2])
-    with pytest.raises(ValueError, match=r"cut.avi cannot be read as a video: it ends after \d+ of 20 frames"):
+    with pytest.raises(ValueError, match=r"cut.avi cannot .* it ends after 0.\d+ of 0.67 seconds, \d+ frames"):
         frames_of(tmp_path / "cut.avi")
     assert len(frames_of(tmp_path / "cut.avi", most=1)) == 1
+
+
+def test_a_video_of_which_less_is_to_be_shown(tmp_path):
+    """An edit list, as trimming without a new encoding leaves it: the file holds more frames than it shows."""
+    with av.open(str(make(tmp_path / "whole.mp4", count=20))) as whole, av.open(str(tmp_path / "cut.mp4"), "w") as cut:
+        stream = cut.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(video=0):
+            if packet.dts is not None:
+                early = round(15 / NTSC / packet.time_base)
+                packet.dts, packet.pts, packet.stream = packet.dts - early, packet.pts - early, stream
+                cut.mux(packet)
+    with Clip(tmp_path / "cut.mp4") as clip:
+        shown = list(clip.frames())
+    assert clip.frames_stated == 20 and 0 < len(shown) <= 6
 
 
 def test_sound_alone_is_no_video(tmp_path):
