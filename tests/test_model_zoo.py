@@ -216,6 +216,7 @@ def test_exports_are_a_matrix(zoo):
         "onnx decoded float32": "1e-04 px, 2e-07",
     }  # fmt: skip
     assert set(cells(lines, "| `ssd300_vgg16` |").values()) == {"`ssd300_vgg16`", "-"}
+    assert "No card yet of `openvino`, `torch-export`, `executorch`." in lines
     stray = export("nms", {"boxes": 1e-4, "scores": 2e-7, STRAY: 0.5})
     lines = zoo.exports.section({"export": Export(rows=(stray,), made=MADE)})
     assert cells(lines, "| `tiny_ssd` |")["onnx nms float32"] == "1e-04 px, 2e-07, 0.5 % other detections"

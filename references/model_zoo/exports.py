@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from detzoo.deploy import TARGETS
 from detzoo.deploy.check import STRAY
 from detzoo.engine.card_kinds import Export, ExportRow
 from detzoo.engine.cards import Card
@@ -19,12 +20,14 @@ def section(cards: Mapping[str, Card]) -> list[str]:
         return ["## Exports", "", "No card yet."]
     cells = {(row.model, _key(row)): _cell(row) for card in found for row in card.rows}
     keys = list(dict.fromkeys(_key(row) for card in found for row in card.rows))
+    unseen = [code(to) for to in TARGETS if to not in {to for to, _, _ in keys}]
     rows = [(code(model), *(cells.get((model, key), DASH) for key in keys)) for model in MODELS]
     return [
         "## Exports",
         "",
         "Largest differences from the detector in PyTorch: of raw outputs; of boxes in pixels, and of scores.",
         *(f"{where(card.made)}: {code(card.made.command)}." for card in found),
+        *([f"No card yet of {', '.join(unseen)}."] if unseen else []),
         "",
         *table(("model", *(" ".join(key) for key in keys)), rows),
     ]
