@@ -26,6 +26,13 @@ class L2Norm(nn.Module):
         return self.weight[:, None, None] * F.normalize(x, dim=1)
 
 
+class GlobalMaxPool(nn.Module):
+    """The largest of each channel, [B, C, 1, 1]: `AdaptiveMaxPool2d(1)`, of which ExecuTorch knows nothing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(x, tuple(x.shape[-2:]))
+
+
 class SameConv2d(nn.Conv2d):
     """A convolution with TensorFlow's padding "SAME": ceil(side / stride) outputs a side, whatever the input's size.
 

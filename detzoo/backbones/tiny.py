@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 from torchvision.ops import Conv2dNormActivation
 
+from ..layers import GlobalMaxPool
 from .base import Backbone
 
 TINY_SSD = (16, 32, 64, 128, 128, 128)  # channels of its blocks
@@ -37,7 +38,7 @@ def tiny_ssd() -> Backbone:
     blocks = [_pooled_block(inputs, outputs) for inputs, outputs in zip((3, *TINY_SSD), TINY_SSD)]
     taps = {block: None for block in range(TINY_SSD_FIRST, len(blocks))}
     channels = [*TINY_SSD[TINY_SSD_FIRST:], TINY_SSD[-1]]
-    return Backbone(blocks, taps, [nn.AdaptiveMaxPool2d(1)], channels, range(len(blocks)), 8)
+    return Backbone(blocks, taps, [GlobalMaxPool()], channels, range(len(blocks)), 8)
 
 
 def _block(inputs: int, outputs: int, convolutions: int) -> nn.Sequential:
