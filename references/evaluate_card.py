@@ -157,8 +157,10 @@ def data_facts(part: Mapping[str, Any], half: str, images: int) -> Data:
 
 def _folder(part: Mapping[str, Any]) -> str | None:
     """The name of its folder; of images that are a part of it, beside their annotations, that of the whole."""
-    if part.get("root") or not part.get("images"):
-        return Path(part["root"]).name if part.get("root") else None
+    if part.get("root"):
+        return Path(part["root"]).name
+    if not part.get("images"):
+        return None
     images, whole = Path(part["images"]), Path(part["images"]).parent
     is_part = PART.fullmatch(images.name) and whole in Path(part["annotations"]).parents
     return whole.name if is_part else images.name

@@ -81,14 +81,19 @@ def save_folder(folder: str | Path, opened: Opened, *, licence: str | None = Non
 
 
 def _is_card(path: Path) -> bool:
-    return f"\n{LIBRARY}\n" in path.read_text(encoding="utf-8", errors="replace")
+    return f"\n{LIBRARY}\n" in _text_of(path)
+
+
+def _text_of(path: Path) -> str:
+    """Whatever it holds: it may be somebody else's."""
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def _licence_of(path: Path) -> str | None:
     """What a card of ours says, if it is there and says one."""
     if not path.exists() or not _is_card(path):
         return None
-    head, _, _ = path.read_text(encoding="utf-8", errors="replace").partition("\n---\n")
+    head, _, _ = _text_of(path).partition("\n---\n")
     found = LICENCE.search(head)
     return None if found is None else found[1]
 

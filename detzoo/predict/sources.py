@@ -168,10 +168,11 @@ def _files(source: str, hidden: str | None) -> Iterator[str]:
     for path in sorted(glob.iglob(source, recursive=True)):
         if not alone and _is_within(os.path.realpath(path if os.path.isdir(path) else os.path.dirname(path)), hidden):
             continue
-        if not os.path.isdir(path):
-            yield from () if _is_special(path) else (path,)
-        elif "**" not in source:  # which gives what is in folders as well
-            yield from walk(path, hidden)
+        if os.path.isdir(path):
+            if "**" not in source:  # which gives what is in folders as well
+                yield from walk(path, hidden)
+        elif not _is_special(path):
+            yield path
 
 
 def _is_within(path: str, folder: str) -> bool:
